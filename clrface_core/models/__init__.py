@@ -1,0 +1,1 @@
+"""The networks of CLR-Face, one file each, and the bundle that holds them."""

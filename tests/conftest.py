@@ -1,0 +1,43 @@
+"""Fixtures shared by all tests: where the development data lies, and small reproducible pictures."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture
+def shared_dir() -> Path:
+    """The folder of development data beside the checkout; a user's clone has none."""
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared beside the checkout: this test needs the development data")
+    return SHARED
+
+
+@pytest.fixture
+def shared_weights() -> Callable[[str], Path]:
+    """`shared_weights(name)` is the path of a development weight file, or skips the test."""
+
+    def find(name: str) -> Path:
+        path = SHARED / "weights" / name
+        if not path.is_file():
+            pytest.skip(f"no {name} in ../shared/weights: this test needs the real weights")
+        return path
+
+    return find
+
+
+@pytest.fixture
+def smooth_picture() -> Callable[..., torch.Tensor]:
+    """`smooth_picture(height, width, seed=0)` is a (3,H,W) picture in [0,1] with soft detail."""
+
+    def make(height: int, width: int, seed: int = 0) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        coarse = torch.rand(1, 3, max(height // 16, 2), max(width // 16, 2), generator=generator)
+        picture = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=False)
+        return picture[0].clamp(0, 1)
+
+    return make
