@@ -1,0 +1,43 @@
+"""The named sizes: `s` is bundled and runs anywhere, `base` is the paper's class, `tiny` is for tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .irn import IRNConfig
+from .mask import MaskConfig
+from .refiner import RefinerConfig
+from .unet import UNetConfig
+from .vq import VQConfig
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The four networks of one model."""
+
+    vq: VQConfig
+    irn: IRNConfig
+    refiner: RefinerConfig
+    mask: MaskConfig
+
+
+CONFIGS: dict[str, ModelConfig] = {
+    "s": ModelConfig(
+        vq=VQConfig(ch=16, ch_mult=(1, 2, 6), num_res_blocks=1, n_embed=4096, norm_groups=8, mid_attention=False),
+        irn=IRNConfig(UNetConfig(widths=(48, 128, 256), blocks=(1, 2, 4)), patch=4, reduce=2),
+        refiner=RefinerConfig(UNetConfig(widths=(64, 128, 256), blocks=(1, 2, 3))),
+        mask=MaskConfig(),
+    ),
+    "base": ModelConfig(
+        vq=VQConfig(),
+        irn=IRNConfig(UNetConfig(widths=(128, 256, 384, 512), blocks=(2, 2, 2, 2), norm_groups=32)),
+        refiner=RefinerConfig(UNetConfig(widths=(224, 448, 672, 896), blocks=(2, 2, 2, 2), norm_groups=32, head_channels=32)),
+        mask=MaskConfig(width=64),
+    ),
+    "tiny": ModelConfig(
+        vq=VQConfig(ch=8, ch_mult=(1, 1, 1), num_res_blocks=1, n_embed=64, norm_groups=4, mid_attention=False),
+        irn=IRNConfig(UNetConfig(widths=(8, 16), blocks=(1, 1), norm_groups=4, head_channels=16), reduce=2),
+        refiner=RefinerConfig(UNetConfig(widths=(8, 16), blocks=(1, 1), norm_groups=4, head_channels=16)),
+        mask=MaskConfig(width=4, dilations=(1, 2)),
+    ),
+}

@@ -1,0 +1,57 @@
+"""The Identity Recovery Network: a degraded aligned face in, a faithful but smooth estimate of it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..errors import CLRFaceError
+from .unet import UNet, UNetConfig
+
+
+@dataclass(frozen=True)
+class IRNConfig:
+    """What one position of the U-Net sees: `patch` x `patch` pixels of the face reduced by `reduce`.
+
+    Full resolution is where convolutions are dear and a degraded face has nothing to say: `reduce=2` lets
+    the network estimate the change at half size and adds it enlarged, hence smooth; `reduce=1` works at full size.
+    """
+
+    unet: UNetConfig
+    patch: int = 4
+    reduce: int = 1
+
+
+class IRN(nn.Module):
+    """x_I = x_d + enlarge(UNet(reduce(x_d))), pixels to pixels.
+
+    Faces are (B,3,H,W) in [0,1], H and W multiples of reduce * patch * 2^(levels-1). The output is not clamped.
+    """
+
+    def __init__(self, config: IRNConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels = 3 * config.patch**2
+        self.unet = UNet(channels, channels, config.unet, timed=False)
+
+    def change(self, x: Tensor) -> Tensor:
+        """What to add to an already reduced face (B,3,h,w); training at reduced size needs no more."""
+        p = self.config.patch
+        patches = rearrange(x * 2 - 1, "b c (h p) (w q) -> b (c p q) h w", p=p, q=p)
+        return rearrange(self.unet(patches), "b (c p q) h w -> b c (h p) (w q)", p=p, q=p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        config = self.config
+        unit = config.reduce * config.patch * 2 ** (len(config.unet.widths) - 1)
+        if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % unit or x.shape[3] % unit:
+            raise CLRFaceError(
+                f"The IRN expects faces (B,3,H,W) with sides that are multiples of {unit}, got {tuple(x.shape)}: "
+                "resize the crops to 512 px."
+            )
+        if config.reduce == 1:
+            return x + self.change(x)
+        change = self.change(F.avg_pool2d(x, config.reduce))
+        return x + F.interpolate(change, size=x.shape[2:], mode="bilinear", align_corners=False)
