@@ -1,1 +1,1 @@
-"""Diffusion over latents: the forward process, the solvers, identity guidance, and the loop that joins them."""
+"""Diffusion over latents: the forward process, the solvers, identity guidance and the loop of them all."""

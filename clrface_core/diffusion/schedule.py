@@ -1,6 +1,6 @@
 """The forward process z_t = alpha(t) z_0 + sigma(t) eps, variance preserving, and the times a solver visits.
 
-Time t runs over [0,1]: 0 is data, 1 is (almost) pure noise. In continuous time (Song et al., arXiv 2011.13456)
+Time t runs over [0,1]: 0 is data, 1 is (almost) pure noise. As an SDE (Song et al., arXiv 2011.13456):
     dz = -beta(t)/2 z dt + sqrt(beta(t)) dW,    alpha(t)^2 + sigma(t)^2 = 1.
 """
 
@@ -17,9 +17,9 @@ from ..errors import CLRFaceError
 
 
 class Schedule(ABC):
-    """A variance-preserving process. Every method takes a float tensor of any shape and keeps shape and dtype.
+    """A variance-preserving process. Methods take a float tensor of any shape and keep its shape and dtype.
 
-    Times must lie in [0,1]; that is not checked here, because on a GPU looking at values costs a synchronisation.
+    Times must lie in [0,1]. That is not checked here: on a GPU, looking at values costs a synchronisation.
     """
 
     @abstractmethod
@@ -28,7 +28,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def sigma(self, t: Tensor) -> Tensor:
-        """Standard deviation of the noise: 0 at t = 0, rising; computed without the cancellation of 1 - alpha^2."""
+        """Standard deviation of the noise: 0 at t = 0, rising. It avoids the cancellation in 1 - alpha^2."""
 
     @abstractmethod
     def beta(self, t: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class LinearBeta(Schedule):
         return self.beta_min + t * (self.beta_max - self.beta_min)
 
     def time_of(self, half_log_snr: Tensor) -> Tensor:
-        # alpha^2 = sigmoid(2 lambda); then the positive root of the quadratic in t, in the form that does not cancel
+        # alpha^2 = sigmoid(2 lambda), then the positive root of a quadratic in t, written so as not to cancel
         decay = F.softplus(-2 * half_log_snr) / 2
         slope = self.beta_min / 2
         return 2 * decay / (slope + torch.sqrt(slope**2 + (self.beta_max - self.beta_min) * decay))
@@ -72,9 +72,9 @@ class LinearBeta(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """alpha(t) = cos(phi(t)) / cos(phi(0)), phi(t) = pi/2 (s + c t)/(1 + s): Nichol & Dhariwal (2021), equation 17.
+    """alpha(t) = cos(phi(t)) / cos(phi(0)), phi(t) = pi/2 (s + c t)/(1 + s): Nichol & Dhariwal (2021), eq. 17.
 
-    The offset s keeps beta(0) above 0, as in the paper. The paper's process is singular at its end (alpha = 0,
+    The offset s keeps beta(0) above 0, as in the paper. The paper's process is singular at its end (alpha 0,
     beta infinite) and clips beta there; ours stops at the fraction c of the way, where alpha is about 0.008.
     """
 
@@ -137,7 +137,7 @@ def schedule_named(name: str) -> Schedule:
     """The schedule with its usual constants that a bundle stores by `name`."""
     if name not in SCHEDULES:
         raise CLRFaceError(
-            f"Expected a schedule out of {', '.join(SCHEDULES)}, got {name!r}: choose one of these."
+            f"Expected a schedule ({' or '.join(SCHEDULES)}), got {name!r}: choose one of these."
         )
     return SCHEDULES[name]()
 
@@ -160,16 +160,12 @@ def time_grid(t0: float, steps: int, spacing: str = "uniform", *, schedule: Sche
         return t0 * fraction**2
     if spacing == "log-snr":
         return _log_snr_grid(t0, steps, schedule)
-    raise CLRFaceError(
-        f"Expected a spacing out of {', '.join(SPACINGS)}, got {spacing!r}: choose one of these."
-    )
+    raise CLRFaceError(f"Expected a spacing ({' or '.join(SPACINGS)}), got {spacing!r}: choose one of these.")
 
 
 def _log_snr_grid(t0: float, steps: int, schedule: Schedule | None) -> Tensor:
     if schedule is None:
-        raise CLRFaceError(
-            "The log-snr spacing needs a schedule, got none: pass the one the refiner was trained on."
-        )
+        raise CLRFaceError("The log-snr spacing needs a schedule, got none: pass the refiner's own.")
     ends = schedule.half_log_snr(torch.tensor([t0, t0 / 100], dtype=torch.float64))
     inner = torch.linspace(float(ends[0]), float(ends[1]), steps, dtype=torch.float64)
     grid = torch.cat((schedule.time_of(inner), torch.zeros(1, dtype=torch.float64)))
