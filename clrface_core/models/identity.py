@@ -13,7 +13,7 @@ from .sface import load_sface
 SFACE_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "sface.safetensors"
 
 # FFHQ-512 pixel (x, y) lands on the 112 px recognition crop at (ZOOM * x + SHIFT_X, ZOOM * y + SHIFT_Y);
-# whole numbers are pixel centres, as in both templates. It lies inside the FFHQ crop, so no border is ever met.
+# whole numbers are pixel centres, as in both templates. It lies inside the FFHQ crop: no border is ever met.
 ZOOM, SHIFT_X, SHIFT_Y = 0.2921, -18.9301, -17.86
 
 SMALLEST_CROP = 32

@@ -221,9 +221,9 @@ def test_sface_file_is_small_and_says_where_it_comes_from() -> None:
 
 def test_sface_loads_fast() -> None:
     def seconds() -> float:
-        start = time.perf_counter()
+        start = time.process_time()  # not the clock on the wall: a busy machine must not fail this
         load_identity("sface")
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     assert min(seconds() for _ in range(3)) < 0.3
 
