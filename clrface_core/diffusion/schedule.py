@@ -72,7 +72,7 @@ class LinearBeta(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """alpha(t) = cos(phi(t)) / cos(phi(0)), phi(t) = pi/2 (s + c t)/(1 + s): Nichol & Dhariwal (2021), eq. 17.
+    """alpha(t) = cos(phi(t)) / cos(phi(0)), phi(t) = pi/2 (s + ct)/(1 + s): Nichol & Dhariwal (2021), eq. 17.
 
     The offset s keeps beta(0) above 0, as in the paper. The paper's process is singular at its end (alpha 0,
     beta infinite) and clips beta there; ours stops at the fraction c of the way, where alpha is about 0.008.

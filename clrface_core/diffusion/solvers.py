@@ -2,8 +2,8 @@
 
 All share one signature (`Solver`) and one convention. With z0_hat = denoise(z_t, t) the score is
     score = (alpha z0_hat - z_t) / sigma^2,    that is, eps_hat = -sigma score = (z_t - alpha z0_hat) / sigma,
-and a step that ends at t = 0, where the score is singular, lands on z0_hat itself. Coefficients are computed once,
-in float64 on the CPU, so that they are the same on every device.
+and a step that ends at t = 0, where the score is singular, lands on z0_hat itself. Coefficients are computed
+once, in float64 on the CPU, so that they are the same on every device.
 """
 
 import math
@@ -25,12 +25,12 @@ StepNoise = Callable[[int], Tensor]
 """Step number, from 0, to standard normal noise of the state's shape, dtype and device."""
 
 Callback = Callable[[dict[str, Any]], None]
-"""Takes {"i", "total", "t", "z", "denoised"} once per step: its number from 0, how many there are, the time it
-starts from, the state z_t there, and z0_hat. Whatever it raises ends the solver and reaches the caller."""
+"""Takes {"i", "total", "t", "z", "denoised"} once per step: its number from 0, how many there are, the time
+it starts from, the state z_t there, and z0_hat. Whatever it raises ends the solver and reaches the caller."""
 
 
 class Solver(Protocol):
-    """From z at grid[0] to the state at grid[-1]; `noise` is needed by stochastic solvers, ignored by the others."""
+    """From z at grid[0] to the state at grid[-1]. Stochastic solvers need `noise`, the others ignore it."""
 
     def __call__(
         self,
@@ -114,10 +114,10 @@ def heun(
     noise: StepNoise | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Heun's method on the probability-flow ODE d(z/alpha) = eps_hat d(sigma/alpha): order 2, two evaluations.
+    """Heun's method on the probability-flow ODE d(z/alpha) = eps_hat d(sigma/alpha): order 2.
 
-    Karras et al., arXiv 2206.00364, algorithm 1 without churn, in the variables of a VP process. A step to t = 0
-    has no second evaluation.
+    Karras et al., arXiv 2206.00364, algorithm 1 without churn, in the variables of a VP process. Two
+    evaluations per step; a step to t = 0 has no second one.
     """
     instants = _instants(grid, schedule)
     for i, (here, there) in enumerate(pairwise(instants)):
@@ -169,10 +169,10 @@ def euler_maruyama(
     noise: StepNoise | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Euler-Maruyama on the reverse SDE (Song et al., arXiv 2011.13456, eq. 6): weak order 1, needs `noise`.
+    """Euler-Maruyama on the reverse SDE (Song et al., arXiv 2011.13456, eq. 6): weak order 1, needs noise.
 
-    dz = (-beta/2 z - beta score) dt + sqrt(beta) dW, with dt < 0; one evaluation per step. A step to t = 0 adds
-    no noise: it lands on z0_hat.
+    dz = (-beta/2 z - beta score) dt + sqrt(beta) dW, with dt < 0. One evaluation per step; a step to t = 0
+    adds no noise, it lands on z0_hat.
     """
     if noise is None:
         raise CLRFaceError("The Euler-Maruyama solver needs noise for its steps, got none: pass noise=.")
