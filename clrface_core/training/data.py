@@ -1,0 +1,173 @@
+"""Training samples out of tar shards of aligned faces, each a pure function of (seed, step, position).
+
+Nothing here keeps a random state: a run that resumes at step n sees exactly the samples that an
+uninterrupted run would have seen.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..degrade import STANDARD, DegradeConfig, draw
+from ..errors import CLRFaceError
+
+SIZE = 512
+
+
+class FaceShards:
+    """Random access to the pictures of tar shards; a picture's set is its name up to the first "-".
+
+    The compressed bytes stay in memory (some tens of kilobytes a face); decoding happens on access.
+    """
+
+    def __init__(self, paths: Sequence[Path | str]) -> None:
+        self.pictures: list[bytes] = []
+        self.sets: dict[str, list[int]] = {}
+        for path in paths:
+            try:
+                with tarfile.open(path) as tar:
+                    for member in sorted((m for m in tar if m.isfile()), key=lambda m: m.name):
+                        stream = tar.extractfile(member)
+                        assert stream is not None
+                        self.sets.setdefault(Path(member.name).name.split("-")[0], []).append(len(self.pictures))
+                        self.pictures.append(stream.read())
+            except (OSError, tarfile.TarError) as error:
+                raise CLRFaceError(f"Expected a tar shard of faces at {path}, could not read it ({error}): check --data.") from error
+        if not self.pictures:
+            raise CLRFaceError("Expected at least one face in the training shards, found none: check --data.")
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Picture `index` as uint8 (3,S,S), RGB."""
+        with Image.open(io.BytesIO(self.pictures[index])) as picture:
+            return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()
+
+    def draw(self, rng: np.random.Generator, mix: Mapping[str, float]) -> int:
+        """A picture's index: first a set by the weights of `mix` (absent sets drop out), then one of it."""
+        names = [name for name in sorted(mix) if name in self.sets and mix[name] > 0]
+        if not names:
+            raise CLRFaceError(
+                f"Expected pictures of the sets {', '.join(sorted(mix))} in the shards, found only "
+                f"{', '.join(sorted(self.sets))}: change the mix in the config."
+            )
+        weights = np.array([mix[name] for name in names])
+        return int(rng.choice(self.sets[str(rng.choice(names, p=weights / weights.sum()))]))
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of the clean face; every range is symmetric around "no change"."""
+
+    flip: float = 0.5
+    scale: float = 0.05
+    rotate: float = 3.0  # degrees
+    shift: float = 0.02  # of the side
+    colour: float = 0.15  # gain per channel
+    gamma: float = 0.25
+    saturation: float = 0.3
+
+
+def augment(face: Tensor, rng: np.random.Generator, config: Augmentation) -> Tensor:
+    """Flip, jitter as a similarity, and recolour a face (3,S,S) in [0,1]."""
+    if rng.random() < config.flip:
+        face = face.flip(2)
+    scale = 1 + config.scale * rng.uniform(-1, 1)
+    angle = np.deg2rad(config.rotate) * rng.uniform(-1, 1)
+    dx, dy = config.shift * 2 * rng.uniform(-1, 1, size=2)
+    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+    theta = torch.tensor([[[cos, -sin, dx], [sin, cos, dy]]], dtype=torch.float32)
+    grid = F.affine_grid(theta, [1, 3, *face.shape[1:]], align_corners=False)
+    face = F.grid_sample(face[None], grid, mode="bilinear", padding_mode="reflection", align_corners=False)[0]
+    gain = torch.tensor(1 + config.colour * rng.uniform(-1, 1, size=3), dtype=torch.float32)[:, None, None]
+    grey = face.mean(0, keepdim=True)
+    face = grey + (face - grey) * (1 + config.saturation * rng.uniform(-1, 1))
+    face = (face * gain).clamp(0, 1)
+    return face ** float(np.exp(config.gamma * rng.uniform(-1, 1)))
+
+
+class Steps(Dataset[dict[str, Tensor]]):
+    """Item `step` is that step's whole batch; subclasses say what one sample is."""
+
+    def __init__(self, shards: FaceShards, mix: Mapping[str, float], batch: int, seed: int, augmentation: Augmentation) -> None:
+        self.shards, self.mix, self.batch, self.seed, self.augmentation = shards, mix, batch, seed, augmentation
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        samples = [self.sample(np.random.default_rng((self.seed, step, i))) for i in range(self.batch)]
+        return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+
+    def face(self, rng: np.random.Generator) -> Tensor:
+        """A clean, augmented face at its own resolution."""
+        return augment(self.shards[self.shards.draw(rng, self.mix)].float() / 255, rng, self.augmentation)
+
+    def sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        raise NotImplementedError(f"{type(self).__name__} must say what a sample is")
+
+
+class Crops(Steps):
+    """`clean`: square crops of `side` px at the pictures' own resolution, for the VQ."""
+
+    def __init__(self, *args, side: int = 128) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(*args)
+        self.side = side
+
+    def sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        face = self.face(rng)
+        top, left = (int(rng.integers(extent - self.side + 1)) for extent in face.shape[1:])
+        return {"clean": face[:, top : top + self.side, left : left + self.side]}
+
+
+class Pairs(Steps):
+    """`clean` and `degraded` faces of 512 px; with `side=256` both area-reduced to that side.
+
+    A 256 px original is enlarged before it is degraded, so that a degradation means the same for it, and is
+    its own target at 256: it is never a target at 512.
+    """
+
+    def __init__(self, *args, side: int = SIZE, degradation: DegradeConfig = STANDARD) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(*args)
+        self.side, self.degradation = side, degradation
+
+    def sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        face = self.face(rng)
+        clean = resize(face, SIZE)
+        degradation = draw(self.degradation, tuple(int(x) for x in rng.integers(2**31, size=2)))
+        degraded = degradation.apply(clean)
+        if degradation.grey:
+            face = face.mean(0, keepdim=True).expand_as(face)
+        if face.shape[1] < self.side:
+            raise CLRFaceError(
+                f"Expected originals of at least {self.side} px as targets, got {face.shape[1]} px: leave that set out of the mix."
+            )
+        return {"clean": resize(face, self.side), "degraded": resize(degraded, self.side)}
+
+
+def resize(face: Tensor, side: int) -> Tensor:
+    """(3,S,S) to (3,side,side): by area when it shrinks, bicubic when it grows."""
+    if face.shape[1] == side:
+        return face
+    if face.shape[1] > side:
+        return F.interpolate(face[None], (side, side), mode="area")[0]
+    return F.interpolate(face[None], (side, side), mode="bicubic", align_corners=False)[0].clamp(0, 1)
+
+
+def batches(dataset: Steps, start: int, stop: int, workers: int) -> Iterator[dict[str, Tensor]]:
+    """The batches of steps start..stop-1, in order, decoded by `workers` processes (0: by this one)."""
+    loader = DataLoader(
+        dataset, batch_size=None, sampler=range(start, stop), num_workers=workers,
+        prefetch_factor=4 if workers else None, worker_init_fn=_one_thread,
+    )  # fmt: skip
+    return iter(loader)
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,306 @@
+"""The one training loop: batches in, checkpoints, curves, sample grids and bundle parts out; resumable.
+
+A run is a folder. Each stage keeps `<stage>/checkpoint.pt` (everything a resumed run needs),
+`<stage>/log.jsonl` and TensorBoard events (the curves), `<stage>/samples-*.png` (the grids), and writes its
+averaged network to `<stage>.safetensors`, where the next stages find it. `export` joins those to one bundle.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torchvision.utils import save_image
+from tqdm import tqdm
+
+from ..errors import CLRFaceError
+from ..models.bundle import NETWORKS, Bundle, build, load_bundle, save_bundle
+from ..models.identity import load_identity
+from ..models.perceptual import LPIPS
+from .data import FaceShards, batches
+from .stages import STAGES, Judges, Stage
+
+CONFIG_DIR = Path(__file__).parent / "configs"
+
+
+@dataclass
+class TrainOptions:
+    """What the command line decides; everything else stands in the config file."""
+
+    stage: str
+    data: Sequence[Path]
+    run: Path
+    config: str | Path = "s"
+    minutes: float | None = None
+    steps: int | None = None
+    device: str = "cpu"
+    perceptual: Path | None = None
+    seed: int = 0
+    workers: int = 1
+    val: Sequence[Path] = ()
+    overrides: Sequence[str] = ()
+    progress: bool = True
+
+
+def read_config(name: str | Path) -> dict[str, Any]:
+    """A training config: one of the package's by name, or any JSON file of that form."""
+    path = Path(name) if str(name).endswith(".json") else CONFIG_DIR / f"{name}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in CONFIG_DIR.glob("*.json")))
+        raise CLRFaceError(f"Expected a training config out of {known} or a .json file, got {name}: check --config.")
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise CLRFaceError(f"Expected JSON in {path}, but {error}: correct the file.") from error
+
+
+def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Settings with `key=value` (dots descend, values are JSON) applied; unknown keys are an error."""
+    settings = json.loads(json.dumps(settings))
+    for assignment in assignments:
+        path, _, text = assignment.partition("=")
+        *parents, key = path.split(".")
+        place = settings
+        try:
+            for parent in parents:
+                place = place[parent]
+            place[key]
+            place[key] = json.loads(text)
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise CLRFaceError(
+                f"Expected a known setting as key=JSON, got {assignment!r}: settings are {', '.join(settings)}."
+            ) from error
+    return settings
+
+
+def assemble(run: Path, model: str) -> Bundle:
+    """A fresh bundle of the named size with every stage that the run folder already holds filled in."""
+    bundle = build(model)
+    for name in NETWORKS:
+        part = run / f"{name}.safetensors"
+        if part.is_file():
+            setattr(bundle, name, getattr(load_bundle(part, require=(name,)), name))
+    return bundle
+
+
+def learning_rate(step: int, settings: dict[str, Any]) -> float:
+    """Linear warm-up, then a cosine to a hundredth of the peak at `steps`."""
+    warm = min(1.0, (step + 1) / settings["warmup"])
+    progress = min(1.0, step / settings["steps"])
+    return settings["lr"] * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """The step's own noise, on the CPU whatever the device."""
+    state = np.random.SeedSequence((seed, step, 1)).generate_state(2, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+
+
+class Trainer:
+    """A stage with its optimiser, moving average and step count: what a checkpoint holds."""
+
+    def __init__(self, options: TrainOptions) -> None:
+        config = read_config(options.config)
+        if options.stage not in STAGES:
+            raise CLRFaceError(f"Expected a stage out of {', '.join(STAGES)}, got {options.stage!r}: choose one of them.")
+        self.options = options
+        self.settings = override(config["stages"][options.stage], options.overrides)
+        if options.steps is not None:
+            self.settings["steps"] = options.steps
+        self.device = torch.device(options.device)
+        torch.manual_seed(options.seed)  # the networks' initial weights; nothing else draws from it
+        bundle = assemble(options.run, config["model"]).to(self.device, memory_format=torch.channels_last)
+        self.bundle = bundle
+        self.stage: Stage = STAGES[options.stage](bundle, self._judges(), self.settings)
+        self.network = self.stage.trained.train()
+        decay = self.settings["ema"]
+        self.average = AveragedModel(
+            self.network, avg_fn=lambda mean, new, n: torch.lerp(mean, new, 1 - min(decay, (1 + float(n)) / (10 + float(n))))
+        )
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=self.settings["lr"], betas=(0.9, 0.99), weight_decay=self.settings["weight_decay"]
+        )
+        self.dataset = self.stage.dataset(FaceShards(options.data), options.seed)
+        self.held_out = self._held_out_batch()
+        self.step = 0
+        self.folder = options.run / options.stage
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def _judges(self) -> Judges:
+        weights = self.settings["weights"]
+        if weights.get("lpips", 0) > 0 and self.options.perceptual is None:
+            raise CLRFaceError(
+                "This stage has an LPIPS term but no weights for it were given: pass --perceptual FILE or set weights.lpips=0."
+            )
+        lpips = LPIPS.load(self.options.perceptual).to(self.device) if weights.get("lpips", 0) > 0 else None  # type: ignore[arg-type]
+        embed = load_identity("sface", device=self.device) if weights.get("identity", 0) > 0 else None
+        return Judges(lpips, embed)
+
+    def _held_out_batch(self) -> dict[str, Tensor]:
+        """One fixed batch, of the validation shards where there are any, for curves and sample grids."""
+        shards = FaceShards(self.options.val or self.options.data)
+        dataset = self.stage.dataset(shards, self.options.seed + 1)
+        dataset.batch = self.settings["val_batch"]
+        return {key: value.to(self.device) for key, value in dataset[0].items()}
+
+    def update(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """One optimiser step; returns the figures to log."""
+        rate = learning_rate(self.step, self.settings)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        batch = {key: value.to(self.device) for key, value in batch.items()}
+        with self._precision():
+            terms = self.stage.loss(self.network, batch, self.step, step_generator(self.options.seed, self.step))
+        total = torch.stack(list(terms.values())).sum()
+        if not bool(torch.isfinite(total.detach())):
+            raise CLRFaceError(f"The loss became {float(total)} at step {self.step}: lower lr and resume from the checkpoint.")
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings["clip"])
+        self.optimiser.step()
+        self.average.update_parameters(self.network)
+        figures = {name: float(term.detach()) for name, term in terms.items()}
+        figures |= {"total": float(total.detach()), "grad_norm": float(norm), "lr": rate}
+        figures |= self.stage.after_step(self.step)
+        self.step += 1
+        return figures
+
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
+        """bfloat16 where the config asks for it; weights and optimiser stay float32."""
+        enabled = bool(self.settings.get("bf16", False))
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
+            yield
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """The averaged network's losses on the held-out batch, and its sample grid as a PNG."""
+        network, seed = self.average.module, self.options.seed
+        terms = self.stage.loss(network, self.held_out, self.step, step_generator(seed, 0))
+        columns = self.stage.pictures(network, self.held_out, step_generator(seed, 0))
+        rows = torch.stack([column.float().cpu().clamp(0, 1) for column in columns], dim=1).flatten(0, 1)
+        save_image(rows, self.folder / f"samples-{self.step:06d}.png", nrow=len(columns), padding=2)
+        return {f"val/{name}": float(term) for name, term in terms.items()}
+
+    def save(self) -> None:
+        """Checkpoint and exported network, each to a temporary name first."""
+        path = self.folder / "checkpoint.pt"
+        temporary = path.with_suffix(".part")
+        torch.save(
+            {
+                "step": self.step,
+                "network": self.network.state_dict(),
+                "average": self.average.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "stage": self.stage.state(),
+            },
+            temporary,
+        )
+        os.replace(temporary, path)
+        self.export()
+
+    def export(self) -> None:
+        """The averaged network as `<run>/<stage>.safetensors`, float32."""
+        name = self.options.stage
+        network = copy.deepcopy(self.average.module)
+        self.stage.finish(network, self.held_out)
+        part = Bundle(name=self.bundle.name, notes={"stage": name, "steps": self.step, "settings": self.settings})
+        setattr(part, name, network)
+        save_bundle(self.options.run / f"{name}.safetensors", part, torch.float32)
+
+    def resume(self) -> bool:
+        """Take up the run's checkpoint, if there is one."""
+        path = self.folder / "checkpoint.pt"
+        if not path.is_file():
+            return False
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.stage.load_state(state["stage"])
+        self.step = state["step"]
+        return True
+
+
+class Curves:
+    """Figures over steps: always as JSON lines, and as TensorBoard events where that package is installed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / "log.jsonl").open("a", buffering=1)
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self._board = None
+            print("TensorBoard is not installed: curves go to log.jsonl only.")
+        else:
+            self._board = SummaryWriter(str(folder))
+
+    def add(self, step: int, figures: dict[str, float]) -> None:
+        self._file.write(json.dumps({"step": step, "time": round(time.time(), 1), **figures}) + "\n")
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def train(options: TrainOptions) -> Trainer:
+    """Run (or resume) one stage until its steps or `options.minutes` are over; ends with a checkpoint."""
+    trainer = Trainer(options)
+    resumed = trainer.resume()
+    settings = trainer.settings
+    curves = Curves(trainer.folder)
+    started = saved = time.monotonic()
+    bar = tqdm(total=settings["steps"], initial=trainer.step, desc=options.stage, disable=not options.progress, mininterval=10)
+    if resumed:
+        bar.write(f"resuming {options.stage} at step {trainer.step}")
+    try:
+        for batch in batches(trainer.dataset, trainer.step, settings["steps"], options.workers):
+            figures = trainer.update(batch)
+            bar.update()
+            if trainer.step % settings["log_every"] == 0 or "codebook_use" in figures:
+                curves.add(trainer.step, figures)
+                bar.set_postfix_str(" ".join(f"{k}={v:.3g}" for k, v in figures.items()), refresh=False)
+            if trainer.step % settings["eval_every"] == 0:
+                curves.add(trainer.step, trainer.evaluate())
+            if time.monotonic() - saved > 60 * settings["save_minutes"]:
+                trainer.save()
+                saved = time.monotonic()
+            if options.minutes is not None and time.monotonic() - started > 60 * options.minutes:
+                break
+    finally:
+        # Also on an interrupt: what was learned since the last checkpoint is kept.
+        trainer.save()
+        bar.close()
+    curves.add(trainer.step, trainer.evaluate())
+    curves.close()
+    return trainer
+
+
+def export(run: Path, destination: Path, config: str | Path = "s", notes: dict[str, Any] | None = None) -> Bundle:
+    """Join a run's stages to one float16 bundle with standardised latents' networks; returns the bundle."""
+    model = read_config(config)["model"]
+    absent = [name for name in NETWORKS[:3] if not (run / f"{name}.safetensors").is_file()]
+    if absent:
+        raise CLRFaceError(f"Expected the stages vq, irn and refiner in {run}, but {absent[0]} is missing: train it first.")
+    bundle = assemble(run, model)
+    if not (run / "mask.safetensors").is_file():
+        bundle.mask = None  # an untrained mask is noise; without one the whole latent is guided
+    bundle.notes = notes or {}
+    save_bundle(destination, bundle)
+    return bundle
