@@ -146,8 +146,8 @@ def time_grid(t0: float, steps: int, spacing: str = "uniform", *, schedule: Sche
     """The times a solver visits: (steps + 1,) float64 on the CPU, t0 first, strictly falling, exactly 0 last.
 
     The last step thus lands on the denoised estimate. `spacing` is "uniform" in t; "quadratic", whose points
-    t0 (1 - i/steps)^2 crowd near 0; or "log-snr", uniform in lambda from t0 down to t0/100 and then 0, which
-    needs the `schedule`.
+    t0 (1 - i/steps)^2 crowd near 0; or "log-snr", which needs the `schedule`: uniform in lambda from t0 down
+    to t0/steps^2, then 0. With many steps, only the last two let solvers of order 2 keep it to t = 0.
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise CLRFaceError(f"The number of steps must be a whole number of at least 1, got {steps!r}: try 4.")
@@ -166,7 +166,7 @@ def time_grid(t0: float, steps: int, spacing: str = "uniform", *, schedule: Sche
 def _log_snr_grid(t0: float, steps: int, schedule: Schedule | None) -> Tensor:
     if schedule is None:
         raise CLRFaceError("The log-snr spacing needs a schedule, got none: pass the refiner's own.")
-    ends = schedule.half_log_snr(torch.tensor([t0, t0 / 100], dtype=torch.float64))
+    ends = schedule.half_log_snr(torch.tensor([t0, t0 / steps**2], dtype=torch.float64))
     inner = torch.linspace(float(ends[0]), float(ends[1]), steps, dtype=torch.float64)
     grid = torch.cat((schedule.time_of(inner), torch.zeros(1, dtype=torch.float64)))
     grid[0] = t0  # the inverse may miss it by a rounding error
