@@ -118,7 +118,7 @@ def test_euler_maruyama_has_weak_order_one(name: str) -> None:
 
 
 def test_euler_maruyama_samples_have_the_exact_marginal() -> None:
-    schedule, count = cosine(), 40_000
+    schedule, count = cosine(), 20_000
     grid = torch.linspace(0.6, 0.1, 101, dtype=F64)
     alpha, sigma = schedule.alpha(grid), schedule.sigma(grid)
     deviations = (alpha[:, None] ** 2 * VARIANCES + sigma[:, None] ** 2).sqrt()
