@@ -53,8 +53,6 @@ class Bundle:
         """Move or cast every network in place (as `nn.Module.to`); the codebook stays float32."""
         for network in self.networks().values():
             network.to(*args, **kwargs)
-        if self.vq is not None:
-            self.vq.quantize.to(torch.float32)
         return self
 
 
