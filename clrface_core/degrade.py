@@ -1,0 +1,232 @@
+"""The synthetic degradation: blur, reduction, noise, JPEG and back to the original size, each from a seed.
+
+    y = JPEG_q((x * k_sigma) reduced by r + n_delta), enlarged to the size of x
+
+Blur and noise are meant for aligned faces of 512 px: the kernel is 41 px wide whatever the picture's size, so
+that a photograph in which faces are smaller loses more of them than an aligned face would.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from .errors import CLRFaceError
+
+KERNEL = 41
+RADIUS = KERNEL // 2
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what JPEG calls Y
+
+
+@dataclass(frozen=True)
+class DegradeConfig:
+    """Ranges to draw from, each uniform and inclusive. CLRFaceError where a range makes no sense.
+
+    sigma: blur in pixels; reduction: factor by which the sides shrink (< 1 enlarges); noise: standard deviation
+    out of 255; quality: JPEG's 1..100; anisotropic, grey: the probability of each.
+    """
+
+    sigma: tuple[float, float] = (0.1, 15.0)
+    reduction: tuple[float, float] = (0.8, 32.0)
+    noise: tuple[float, float] = (0.0, 20.0)
+    quality: tuple[int, int] = (30, 100)
+    anisotropic: float = 0.5
+    grey: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("sigma", 0.01, np.inf), ("reduction", 0.1, np.inf), ("noise", 0, 255), ("quality", 1, 100),
+        ):  # fmt: skip
+            object.__setattr__(self, name, _range(name, getattr(self, name), least, most))
+        if any(q != int(q) for q in self.quality):
+            raise CLRFaceError(f"Expected whole numbers for quality, got {self.quality}: round them.")
+        object.__setattr__(self, "quality", tuple(int(q) for q in self.quality))
+        for name in ("anisotropic", "grey"):
+            chance = getattr(self, name)
+            if not _is_number(chance) or not 0 <= chance <= 1:
+                raise CLRFaceError(f"Expected {name} as a probability in 0..1, got {chance!r}: change it.")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DegradeConfig:
+        """The config that `to_dict` wrote, or any part of it; what is left out keeps its default."""
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise CLRFaceError(f"Expected degradation settings among {', '.join(known)}, got {name!r}: remove it.")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values that JSON can hold."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _range(name: str, value: object, least: float, most: float) -> tuple[float, float]:
+    if isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_number, value)):
+        low, high = value
+        if least <= low <= high <= most:
+            return low, high
+    limits = f"{least:g}..{most:g}" if np.isfinite(most) else f"at least {least:g}"
+    raise CLRFaceError(f"Expected {name} as two numbers [low, high], {limits}, got {value!r}: change the range.")
+
+
+STANDARD = DegradeConfig()
+"""Of DifFace, ResShift-face and PMRF: down to 16 px of face."""
+MILD = DegradeConfig(sigma=(0.1, 10.0), reduction=(0.8, 8.0), quality=(60, 100))
+"""Of GFPGAN, VQFR and RestoreFormer++."""
+PRESETS = {"standard": STANDARD, "mild": MILD}
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """One drawn degradation; `apply` does the same to a picture every time."""
+
+    sigma: tuple[float, float]  # along and across `angle`
+    angle: float  # radians
+    reduction: float
+    noise: float
+    quality: int
+    grey: bool
+    noise_seed: int
+
+    def apply(self, image: Tensor) -> Tensor:
+        """Degrade (3,H,W) float32 RGB in [0,1], any size, to the same shape. CLRFaceError for other input."""
+        _check_image(image)
+        height, width = image.shape[1:]
+        small = (max(int(height / self.reduction), 1), max(int(width / self.reduction), 1))
+        picture = _blur_and_resize(image.detach().to("cpu", torch.float32), self.sigma, self.angle, small)
+        noise = np.random.default_rng(self.noise_seed).standard_normal(picture.shape, dtype=np.float32)
+        picture = _jpeg(picture + torch.from_numpy(noise) * (self.noise / 255), self.quality)
+        picture = F.interpolate(
+            self.target(picture)[None], (height, width), mode="bilinear", align_corners=False
+        )
+        return picture[0].to(image.device)
+
+    def target(self, image: Tensor) -> Tensor:
+        """What a restorer should make of it: `image` (..,3,H,W) itself, or its grey version if this one is grey."""
+        return to_grey(image) if self.grey else image
+
+
+def draw(config: DegradeConfig = STANDARD, seed: int | Sequence[int] = 0) -> Degradation:
+    """Draw from `config`. `seed`: a non-negative integer or several; nothing else has an influence."""
+    try:
+        rng = np.random.default_rng(np.random.SeedSequence(seed))
+    except (TypeError, ValueError) as error:
+        raise CLRFaceError(f"Expected a seed of non-negative integers, got {seed!r}: change it.") from error
+    along, across = rng.uniform(*config.sigma, size=2)
+    return Degradation(
+        sigma=(float(along), float(across if rng.random() < config.anisotropic else along)),
+        angle=float(rng.uniform(-np.pi, np.pi)),
+        reduction=float(rng.uniform(*config.reduction)),
+        noise=float(rng.uniform(*config.noise)),
+        quality=int(rng.integers(config.quality[0], config.quality[1] + 1)),
+        grey=bool(rng.random() < config.grey),
+        noise_seed=int(rng.integers(2**63)),
+    )
+
+
+def degrade(image: Tensor, config: DegradeConfig = STANDARD, *, seed: int | Sequence[int]) -> Tensor:
+    """`draw` from `config` by `seed` and apply it to (3,H,W) float RGB in [0,1]: the same shape, float32."""
+    return draw(config, seed).apply(image)
+
+
+def to_grey(image: Tensor) -> Tensor:
+    """(..,3,H,W) to its luma in all three channels."""
+    weights = torch.tensor(LUMA, dtype=image.dtype, device=image.device)[:, None, None]
+    return (image * weights).sum(-3, keepdim=True).expand_as(image).contiguous()
+
+
+def gaussian_kernel(sigma: tuple[float, float], angle: float) -> np.ndarray:
+    """(41,41) float64 of sum 1: a Gaussian of deviations `sigma` px along and across `angle` (radians)."""
+    offset = np.arange(KERNEL) - RADIUS
+    x, y = offset[None, :], offset[:, None]
+    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    kernel = np.exp(-0.5 * ((along / sigma[0]) ** 2 + (across / sigma[1]) ** 2))
+    return kernel / kernel.sum()
+
+
+def _check_image(image: Tensor) -> None:
+    if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point() or 0 in image.shape:
+        raise CLRFaceError(
+            f"Expected a picture (3,H,W) as floats in [0,1], got {image.dtype} {tuple(image.shape)}: convert it first."
+        )
+
+
+def _blur_and_resize(image: Tensor, sigma: tuple[float, float], angle: float, size: tuple[int, int]) -> Tensor:
+    """Convolve with the kernel (borders mirrored), then resize bilinearly without antialiasing.
+
+    Bilinear reduction reads four blurred pixels per result, so that the rest need not be computed: the two ways
+    below differ by float rounding only.
+    """
+    kernel = gaussian_kernel(sigma, angle)
+    if sigma[0] == sigma[1] and 4 * max(size) <= max(image.shape[1:]) <= 2048:
+        profile = kernel[RADIUS] / kernel[RADIUS].sum()
+        rows, columns = (_blur_resize_matrix(*p, profile) for p in zip(image.shape[1:], size, strict=True))
+        return rows @ image @ columns.T
+    blurred = _convolve(image, kernel)
+    return F.interpolate(blurred[None], size, mode="bilinear", align_corners=False)[0]
+
+
+def _mirror(extent: int) -> np.ndarray:
+    """Indices of a side with RADIUS mirrored pixels at both ends (the edge itself is not doubled)."""
+    index = np.arange(-RADIUS, extent + RADIUS) % max(2 * (extent - 1), 1)
+    return np.minimum(index, 2 * (extent - 1) - index)
+
+
+def _blur_resize_matrix(before: int, after: int, profile: np.ndarray) -> Tensor:
+    """(after, before): one axis of a separable blur followed by bilinear resizing."""
+    blur = np.zeros((before, before))
+    mirrored = _mirror(before)
+    for tap, weight in enumerate(profile):
+        np.add.at(blur, (np.arange(before), mirrored[tap : tap + before]), weight)
+    position = ((np.arange(after) + 0.5) * before / after - 0.5).clip(0, before - 1)
+    low = position.astype(int)
+    high = np.minimum(low + 1, before - 1)
+    part = (position - low)[:, None]
+    return torch.from_numpy(((1 - part) * blur[low] + part * blur[high]).astype(np.float32))
+
+
+def _convolve(image: Tensor, kernel: np.ndarray) -> Tensor:
+    """(3,H,W) with the kernel, by FFT on the mirrored picture."""
+    height, width = image.shape[1:]
+    padded = image[:, _mirror(height)][:, :, _mirror(width)]
+    size = (_fast_length(height + 2 * RADIUS), _fast_length(width + 2 * RADIUS))
+    # Wrapped around, the kernel's centre lies at the origin, so that results stay where they belong; what
+    # the FFT carries over the borders falls into the mirrored margin, which is cut off.
+    spread = torch.zeros(size)
+    spread[:KERNEL, :KERNEL] = torch.from_numpy(kernel.astype(np.float32))
+    spectrum = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(spread)
+    blurred = torch.fft.irfft2(spectrum, s=size)
+    return blurred[:, 2 * RADIUS : 2 * RADIUS + height, 2 * RADIUS : 2 * RADIUS + width]
+
+
+def _fast_length(extent: int) -> int:
+    """The next length with no prime factor above 5."""
+    while True:
+        rest = extent
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return extent
+        extent += 1
+
+
+def _jpeg(picture: Tensor, quality: int) -> Tensor:
+    """(3,H,W) through 8 bits and JPEG (4:2:0) and back to float32 in [0,1]."""
+    pixels = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
+    with Image.open(stream) as decoded:
+        return torch.from_numpy(np.array(decoded)).permute(2, 0, 1).float() / 255
