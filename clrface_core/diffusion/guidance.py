@@ -1,10 +1,10 @@
 """Identity guidance: move the denoised estimate so that a face-recognition network sees the target's person.
 
-    g      = grad_{z0_hat} (1 - cos(embed(decode(z0_hat)), target))
+    d      = 1 - cos(embed(decode(z0_hat)), target)        g = grad_{z0_hat} d
     z0_hat - strength * alpha(t) * normalise(g) * mask
 
 The estimate is moved, not the state, so no gradient runs through the denoiser (MPGD, He et al., arXiv
-2311.16424); moving z0_hat by d adds alpha d / sigma^2 to the score. The weight alpha spares the noisy steps,
+2311.16424); moving z0_hat by m adds alpha m / sigma^2 to the score. The weight alpha spares the noisy steps,
 where the estimate is not yet a face that the recognition network knows how to read.
 """
 
@@ -18,16 +18,31 @@ from torch import Tensor
 
 from ..errors import CLRFaceError
 
+LARGEST_STEP = 0.02
+"""Bound on the root mean square of a normalised gradient, for latents of unit variance: beyond it skin mottles
+and the cosine gains little."""
 
-def normalise(gradient: Tensor) -> Tensor:
-    """Each sample of (B,...) scaled to a root mean square of 1 over its elements; a zero sample stays zero.
+_FLAT = 1e-12
+"""A gradient of a smaller length has no direction worth following."""
 
-    The size of a gradient says little here (it depends on the decoder, the crop and the latent's size): only
-    the direction is kept.
+
+def normalise(gradient: Tensor, distance: Tensor) -> Tensor:
+    """g d / |g|^2 for each sample of gradient (B,...) and distance (B,): Polyak's step, bounded.
+
+    To first order this step makes the distance 0, so strength 1 means the same for any decoder, recognition
+    network and latent size. Where the estimate has arrived the step vanishes; one of fixed length would throw
+    it off again. The root mean square over a sample is at most LARGEST_STEP; a zero gradient gives 0.
     """
-    over = tuple(range(1, gradient.ndim))
-    rms = gradient.square().mean(dim=over, keepdim=True).sqrt()
-    return gradient / rms.clamp_min(torch.finfo(gradient.dtype).tiny)
+    count = gradient[0].numel()
+    length = gradient.flatten(1).norm(dim=1)
+    step = (distance / length).clamp_max(LARGEST_STEP * math.sqrt(count))
+    scale = torch.where(length > _FLAT, step / length, 0)
+    return gradient * _per_sample(scale, gradient)
+
+
+def _per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """(B,) shaped to multiply a (B,...)."""
+    return values.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +52,8 @@ class IdentityGuidance:
     decode: latents (B,C,h,w) to pictures. It may decode a smaller latent, or in another dtype.
     embed: those pictures to embeddings (B,D) of any length; only their direction counts.
     target_embedding: (B,D), the embedding of the IRN's output.
-    strength: finite, at least 0. At 0 the estimate is returned as it is, and neither network is called.
+    strength: finite, at least 0; 1 is usual, 2 is the most that makes sense. At 0 the estimate is returned as
+        it is, and neither network is called.
     mask: broadcastable to the latent, in [0,1]; None means 1 everywhere.
     """
 
@@ -62,14 +78,13 @@ class IdentityGuidance:
         """
         if self.strength == 0:
             return z0_hat
-        move = normalise(self.gradient(z0_hat))
+        move = normalise(*self.gradient(z0_hat))
         if self.mask is not None:
             move = move * self.mask
-        weight = self.strength * alpha.to(z0_hat.dtype).reshape(-1, *[1] * (z0_hat.ndim - 1))
-        return z0_hat - weight * move
+        return z0_hat - self.strength * _per_sample(alpha, z0_hat) * move
 
-    def gradient(self, z0_hat: Tensor) -> Tensor:
-        """g, of the shape of z0_hat: each sample's own, cut from whatever graph z0_hat came with."""
+    def gradient(self, z0_hat: Tensor) -> tuple[Tensor, Tensor]:
+        """g, of the shape of z0_hat, and d (B,): each sample's own, cut from the graph z0_hat came with."""
         # a tensor made under inference_mode cannot take part in a graph, its clone made outside can
         with torch.inference_mode(False), torch.enable_grad():
             leaf = z0_hat.detach().clone().requires_grad_()
@@ -80,6 +95,8 @@ class IdentityGuidance:
                     f"{tuple(self.target_embedding.shape)}: pass one row per face, from the same network."
                 )
             target = self.target_embedding.detach().clone().to(leaf)
-            distance = 1 - F.cosine_similarity(embedding, target, dim=1)
+            # |a - b|^2 / 2 = 1 - cos for unit vectors, without its cancellation where they are close
+            apart = F.normalize(embedding, dim=1) - F.normalize(target, dim=1)
+            distance = apart.square().sum(dim=1) / 2
             (gradient,) = torch.autograd.grad(distance.sum(), leaf)
-        return gradient
+        return gradient, distance.detach()

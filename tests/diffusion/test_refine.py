@@ -111,7 +111,7 @@ def test_the_stochastic_solver_draws_fresh_noise_at_every_step() -> None:
 
 def test_guidance_moves_every_estimate_and_the_last_one_is_the_result() -> None:
     person = latents(4)
-    guidance = IdentityGuidance(lambda z: z, lambda x: x.flatten(1), person.flatten(1), strength=0.3)
+    guidance = IdentityGuidance(lambda z: z, lambda x: x.flatten(1), person.flatten(1), strength=1.0)
     seen: list[dict] = []
     end = run(guidance=guidance, callback=seen.append)
     for step in seen:
@@ -169,7 +169,7 @@ def test_a_real_refiner_runs_guided_through_a_real_decoder() -> None:
     channels = refiner.config.channels
     z_i = torch.randn(2, channels, 16, 16, generator=torch.Generator().manual_seed(0))
     target = torch.randn(2, 3, generator=torch.Generator().manual_seed(1))
-    guidance = IdentityGuidance(vq.decode, lambda x: x.mean(dim=(2, 3)), target, strength=0.05)
+    guidance = IdentityGuidance(vq.decode, lambda x: x.mean(dim=(2, 3)), target, strength=1.0)
     with torch.inference_mode():
         plain = run(z_i, z_i, denoiser=refiner, steps=2)
         guided = run(z_i, z_i, denoiser=refiner, steps=2, guidance=guidance)
