@@ -93,7 +93,7 @@ def read_header(path: Path | str) -> dict[str, Any]:
             metadata = dict(file.metadata() or {})
     except (OSError, SafetensorError) as error:
         raise CLRFaceError(
-            f"Expected a CLR-Face bundle (.safetensors) at {path}, could not read it ({error}): check the path and file."
+            f"Expected a CLR-Face bundle (.safetensors) at {path}, could not read it ({error}): check the path."
         ) from error
     if metadata.get("format") != FORMAT:
         raise CLRFaceError(
@@ -162,11 +162,13 @@ def config_from_dict(kind: type, values: dict[str, Any], source: Path | str = "t
     known = {f.name for f in fields(kind)}
     unknown = sorted(values.keys() - known)
     if unknown:
-        raise CLRFaceError(f"Expected the settings {', '.join(sorted(known))} in {source}, got {unknown[0]!r}: remove it.")
+        raise CLRFaceError(
+            f"Expected the settings {', '.join(sorted(known))} in {source}, got {unknown[0]!r}: remove it."
+        )
     made = {}
     for key, value in values.items():
         if is_dataclass(hints[key]):
-            made[key] = config_from_dict(hints[key], value, source)  # type: ignore[arg-type]
+            made[key] = config_from_dict(hints[key], value, source)
         else:
             made[key] = tuple(value) if isinstance(value, list) else value
     return kind(**made)

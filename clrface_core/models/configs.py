@@ -31,7 +31,9 @@ CONFIGS: dict[str, ModelConfig] = {
     "base": ModelConfig(
         vq=VQConfig(),
         irn=IRNConfig(UNetConfig(widths=(128, 256, 384, 512), blocks=(2, 2, 2, 2), norm_groups=32)),
-        refiner=RefinerConfig(UNetConfig(widths=(224, 448, 672, 896), blocks=(2, 2, 2, 2), norm_groups=32, head_channels=32)),
+        refiner=RefinerConfig(
+            UNetConfig(widths=(224, 448, 672, 896), blocks=(2, 2, 2, 2), norm_groups=32, head_channels=32)
+        ),
         mask=MaskConfig(width=64),
     ),
     "tiny": ModelConfig(

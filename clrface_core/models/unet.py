@@ -48,7 +48,7 @@ class TimeEmbedding(nn.Module):
         exponents = torch.linspace(0, math.log(1000.0), self.frequencies, device=t.device)
         phase = t.float()[:, None] * exponents.exp()
         waves = torch.cat((phase.sin(), phase.cos()), dim=1)
-        return self.mlp(waves.to(self.mlp[0].weight.dtype))
+        return self.mlp(waves.to(next(self.mlp.parameters()).dtype))
 
 
 class ResBlock(nn.Module):
@@ -62,8 +62,6 @@ class ResBlock(nn.Module):
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
         self.film = nn.Linear(embedding, 2 * out_channels) if embedding else None
-        nn.init.zeros_(self.conv2.weight)  # every block starts as its shortcut
-        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
         h = self.norm2(self.conv1(F.silu(self.norm1(x))))
@@ -107,7 +105,9 @@ class UNet(nn.Module):
         self.down = nn.ModuleList()
         self.shrink = nn.ModuleList()
         for level, width in enumerate(widths):
-            self.down.append(nn.ModuleList(ResBlock(width, width, groups, embedding) for _ in range(config.blocks[level])))
+            self.down.append(
+                nn.ModuleList(ResBlock(width, width, groups, embedding) for _ in range(config.blocks[level]))
+            )
             if level + 1 < len(widths):
                 self.shrink.append(nn.Conv2d(width, widths[level + 1], 3, stride=2, padding=1))
 
@@ -126,8 +126,17 @@ class UNet(nn.Module):
 
         self.norm_out = nn.GroupNorm(groups, widths[0])
         self.conv_out = nn.Conv2d(widths[0], out_channels, 3, padding=1)
+        self._start_near_isometry()
         nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+
+    def _start_near_isometry(self) -> None:
+        """Orthogonal trunk: torch's default gain of 0.58 per layer would let the coarse levels whisper."""
+        trunk = [self.conv_in, self.conv_out, *self.shrink, *self.grow]
+        trunk += [block.shortcut for block in self.modules() if isinstance(block, ResBlock)]
+        for layer in trunk:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.orthogonal_(layer.weight)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
         embedding = F.silu(self.time(t)) if self.time is not None else None

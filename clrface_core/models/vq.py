@@ -158,10 +158,10 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv_in(x)
         for down in self.down:
-            for block in down.block:
+            for block in down.block:  # type: ignore[union-attr]
                 h = block(h)
             if hasattr(down, "downsample"):
-                h = down.downsample(h)
+                h = down.downsample(h)  # type: ignore[operator]
         return self.conv_out(F.silu(self.norm_out(_run_mid(self.mid, h))))
 
 
@@ -190,10 +190,10 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         h = _run_mid(self.mid, self.conv_in(z))
         for up in reversed(self.up):
-            for block in up.block:
+            for block in up.block:  # type: ignore[union-attr]
                 h = block(h)
             if hasattr(up, "upsample"):
-                h = up.upsample(h)
+                h = up.upsample(h)  # type: ignore[operator]
         return self.conv_out(F.silu(self.norm_out(h)))
 
 
@@ -289,10 +289,10 @@ def standardise_latents(vq: VQModel, mean: Tensor, std: float) -> None:
     if std <= 0:
         raise CLRFaceError(f"The latents' standard deviation must be positive, got {std}: train the VQ first.")
     weight, bias = vq.quant_conv.weight, vq.quant_conv.bias
-    assert bias is not None and vq.post_quant_conv.bias is not None
+    post = vq.post_quant_conv
+    assert bias is not None and post.bias is not None
     weight.div_(std)
     bias.sub_(mean).div_(std)
     vq.quantize.embedding.weight.sub_(mean).div_(std)
-    post = vq.post_quant_conv
     post.bias.add_(post.weight[:, :, 0, 0] @ mean)
     post.weight.mul_(std)

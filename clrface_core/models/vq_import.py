@@ -61,7 +61,9 @@ def import_vq(path: Path | str) -> VQModel:
     odd = sorted(wanted.keys() ^ renamed.keys())
     if odd:
         where = "lacks" if odd[0] in wanted else "also holds"
-        raise CLRFaceError(f"Expected the tensors of a VQ first stage in {path}, but it {where} {odd[0]}: use another file.")
+        raise CLRFaceError(
+            f"Expected the tensors of a VQ first stage in {path}, but it {where} {odd[0]}: use another file."
+        )
     for key, value in wanted.items():
         given = renamed[key].float()
         # diffusers keeps the attention's projections as linear layers; a 1x1 convolution has the same numbers.

@@ -43,7 +43,9 @@ class FaceShards:
                         self.sets.setdefault(Path(member.name).name.split("-")[0], []).append(len(self.pictures))
                         self.pictures.append(stream.read())
             except (OSError, tarfile.TarError) as error:
-                raise CLRFaceError(f"Expected a tar shard of faces at {path}, could not read it ({error}): check --data.") from error
+                raise CLRFaceError(
+                    f"Expected a tar shard of faces at {path}, could not read it ({error}): check --data."
+                ) from error
         if not self.pictures:
             raise CLRFaceError("Expected at least one face in the training shards, found none: check --data.")
 
@@ -98,8 +100,16 @@ def augment(face: Tensor, rng: np.random.Generator, config: Augmentation) -> Ten
 class Steps(Dataset[dict[str, Tensor]]):
     """Item `step` is that step's whole batch; subclasses say what one sample is."""
 
-    def __init__(self, shards: FaceShards, mix: Mapping[str, float], batch: int, seed: int, augmentation: Augmentation) -> None:
-        self.shards, self.mix, self.batch, self.seed, self.augmentation = shards, mix, batch, seed, augmentation
+    def __init__(
+        self, shards: FaceShards, mix: Mapping[str, float], batch: int, seed: int, augmentation: Augmentation
+    ) -> None:
+        self.shards, self.mix, self.batch, self.seed, self.augmentation = (
+            shards,
+            mix,
+            batch,
+            seed,
+            augmentation,
+        )
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         samples = [self.sample(np.random.default_rng((self.seed, step, i))) for i in range(self.batch)]
@@ -142,11 +152,10 @@ class Pairs(Steps):
         clean = resize(face, SIZE)
         degradation = draw(self.degradation, tuple(int(x) for x in rng.integers(2**31, size=2)))
         degraded = degradation.apply(clean)
-        if degradation.grey:
-            face = face.mean(0, keepdim=True).expand_as(face)
+        face = degradation.target(face)
         if face.shape[1] < self.side:
             raise CLRFaceError(
-                f"Expected originals of at least {self.side} px as targets, got {face.shape[1]} px: leave that set out of the mix."
+                f"Expected originals of at least {self.side} px as targets, got {face.shape[1]} px: leave that set out."
             )
         return {"clean": resize(face, self.side), "degraded": resize(degraded, self.side)}
 

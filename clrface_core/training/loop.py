@@ -114,7 +114,9 @@ class Trainer:
     def __init__(self, options: TrainOptions) -> None:
         config = read_config(options.config)
         if options.stage not in STAGES:
-            raise CLRFaceError(f"Expected a stage out of {', '.join(STAGES)}, got {options.stage!r}: choose one of them.")
+            raise CLRFaceError(
+                f"Expected a stage out of {', '.join(STAGES)}, got {options.stage!r}: choose one of them."
+            )
         self.options = options
         self.settings = override(config["stages"][options.stage], options.overrides)
         if options.steps is not None:
@@ -127,10 +129,14 @@ class Trainer:
         self.network = self.stage.trained.train()
         decay = self.settings["ema"]
         self.average = AveragedModel(
-            self.network, avg_fn=lambda mean, new, n: torch.lerp(mean, new, 1 - min(decay, (1 + float(n)) / (10 + float(n))))
+            self.network,
+            avg_fn=lambda mean, new, n: torch.lerp(mean, new, 1 - min(decay, (1 + float(n)) / (10 + float(n)))),
         )
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=self.settings["lr"], betas=(0.9, 0.99), weight_decay=self.settings["weight_decay"]
+            self.network.parameters(),
+            lr=self.settings["lr"],
+            betas=(0.9, 0.99),
+            weight_decay=self.settings["weight_decay"],
         )
         self.dataset = self.stage.dataset(FaceShards(options.data), options.seed)
         self.held_out = self._held_out_batch()
@@ -165,7 +171,7 @@ class Trainer:
             terms = self.stage.loss(self.network, batch, self.step, step_generator(self.options.seed, self.step))
         total = torch.stack(list(terms.values())).sum()
         if not bool(torch.isfinite(total.detach())):
-            raise CLRFaceError(f"The loss became {float(total)} at step {self.step}: lower lr and resume from the checkpoint.")
+            raise CLRFaceError(f"The loss became {float(total)} at step {self.step}: lower lr and resume.")
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings["clip"])
@@ -266,7 +272,13 @@ def train(options: TrainOptions) -> Trainer:
     settings = trainer.settings
     curves = Curves(trainer.folder)
     started = saved = time.monotonic()
-    bar = tqdm(total=settings["steps"], initial=trainer.step, desc=options.stage, disable=not options.progress, mininterval=10)
+    bar = tqdm(
+        total=settings["steps"],
+        initial=trainer.step,
+        desc=options.stage,
+        disable=not options.progress,
+        mininterval=10,
+    )
     if resumed:
         bar.write(f"resuming {options.stage} at step {trainer.step}")
     try:
@@ -297,7 +309,9 @@ def export(run: Path, destination: Path, config: str | Path = "s", notes: dict[s
     model = read_config(config)["model"]
     absent = [name for name in NETWORKS[:3] if not (run / f"{name}.safetensors").is_file()]
     if absent:
-        raise CLRFaceError(f"Expected the stages vq, irn and refiner in {run}, but {absent[0]} is missing: train it first.")
+        raise CLRFaceError(
+            f"Expected the stages vq, irn and refiner in {run}, but {absent[0]} is missing: train it first."
+        )
     bundle = assemble(run, model)
     if not (run / "mask.safetensors").is_file():
         bundle.mask = None  # an untrained mask is noise; without one the whole latent is guided

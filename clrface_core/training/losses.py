@@ -40,7 +40,11 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         blocks: list[nn.Module] = [nn.Conv2d(3, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for _ in range(layers - 1):
-            blocks += [nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.GroupNorm(8, 2 * width), nn.LeakyReLU(0.2)]
+            blocks += [
+                nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
+                nn.GroupNorm(8, 2 * width),
+                nn.LeakyReLU(0.2),
+            ]
             width *= 2
         blocks.append(nn.Conv2d(width, 1, 4, padding=1))
         self.body = nn.Sequential(*blocks)

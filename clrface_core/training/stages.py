@@ -151,8 +151,9 @@ class VQStage(Stage):
         flat = rearrange(latents, "b c h w -> (b h w) c").cpu()
         chosen = flat[torch.randint(len(flat), (len(entries),), generator=generator)]
         chosen = chosen + 0.01 * flat.std() * torch.randn(chosen.shape, generator=generator)
-        table = self.trained.quantize.embedding.weight  # type: ignore[union-attr]
-        table[entries.to(table.device)] = chosen.to(table)  # type: ignore[index, operator]
+        assert self.bundle.vq is not None
+        table = self.bundle.vq.quantize.embedding.weight
+        table[entries.to(table.device)] = chosen.to(table)
 
     def after_step(self, step: int) -> dict[str, float]:
         assert self._seen is not None
@@ -171,7 +172,7 @@ class VQStage(Stage):
             self.discriminator_optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self.discriminator_optimiser.step()
-            figures["discriminator"] = float(loss)
+            figures["discriminator"] = float(loss.detach())
         return figures
 
     def pictures(self, network: Any, batch: Terms, generator: torch.Generator) -> list[Tensor]:
@@ -233,7 +234,9 @@ class RefinerStage(Stage):
     def __init__(self, bundle: Bundle, judges: Judges, settings: dict[str, Any]) -> None:
         super().__init__(bundle, judges, settings)
         if bundle.vq is None or bundle.irn is None:
-            raise CLRFaceError("The refiner learns on top of the vq and irn stages, but one is missing: train both first.")
+            raise CLRFaceError(
+                "The refiner learns on top of the vq and irn stages, but one is missing: train both first."
+            )
         self.config = bundle.refiner.config  # type: ignore[union-attr]
         self.schedule = SCHEDULES[self.config.schedule]()
 
@@ -328,7 +331,9 @@ class MaskStage(RefinerStage):
         noise = torch.randn(z_i.shape, generator=generator).to(z_i)
         return self.bundle.refiner(alpha * z_i + sigma * noise, z_d, z_i, t), alpha.flatten()
 
-    def _guided(self, network: Any, z_d: Tensor, z_i: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def _guided(
+        self, network: Any, z_d: Tensor, z_i: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The estimate, the estimate after the masked move, and the mask."""
         assert self.judges.identity is not None
         estimate, alpha = self._estimate(z_d, z_i, generator)

@@ -80,7 +80,10 @@ def test_keys_carry_their_networks_prefix(saved: Path) -> None:
     [
         (lambda t, m: t.pop("irn.unet.conv_in.bias"), "irn.unet.conv_in.bias is missing"),
         (lambda t, m: t.update({"vq.extra": torch.zeros(1)}), "vq.extra does not belong"),
-        (lambda t, m: t.update({"vq.quant_conv.bias": torch.zeros(7)}), r"vq.quant_conv.bias of shape \(3,\).*got \(7,\)"),
+        (
+            lambda t, m: t.update({"vq.quant_conv.bias": torch.zeros(7)}),
+            r"vq.quant_conv.bias of shape \(3,\).*got \(7,\)",
+        ),
         (lambda t, m: m.update(format="other"), "another kind of safetensors"),
         (lambda t, m: m.update(version="9"), "update CLR-Face"),
         (lambda t, m: m.pop("refiner"), "refiner is not there"),

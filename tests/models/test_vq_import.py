@@ -26,7 +26,11 @@ def diffusers_name(key: str) -> str:
     if parts[0] in ("encoder", "decoder"):
         if parts[1] in ("down", "up"):
             level = int(parts[2]) if parts[1] == "down" else len(CONFIG.ch_mult) - 1 - int(parts[2])
-            inner = {"block": f"resnets.{parts[4]}", "downsample": "downsamplers.0", "upsample": "upsamplers.0"}[parts[3]]
+            inner = {
+                "block": f"resnets.{parts[4]}",
+                "downsample": "downsamplers.0",
+                "upsample": "upsamplers.0",
+            }[parts[3]]
             tail = parts[5:] if parts[3] == "block" else parts[4:]
             key = ".".join([parts[0], f"{parts[1]}_blocks", str(level), inner, *tail])
         elif parts[2] in ("block_1", "block_2"):
@@ -61,7 +65,12 @@ def test_diffusers_model(tmp_path: Path, original: VQModel, old_attention: bool)
         if "attentions" in name and value.ndim == 4:
             value = value[:, :, 0, 0].clone()
         if old_attention:
-            for new, old in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
+            for new, old in (
+                ("to_q", "query"),
+                ("to_k", "key"),
+                ("to_v", "value"),
+                ("to_out.0", "proj_attn"),
+            ):
                 name = name.replace(f".{new}.", f".{old}.")
         state[name] = value
     assert "decoder.up_blocks.0.upsamplers.0.conv.weight" in state

@@ -1,0 +1,203 @@
+"""The four stages learn, resume bit-exactly, and end in a bundle that loads."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clrface_core.errors import CLRFaceError
+from clrface_core.models.bundle import build, load_bundle, save_bundle
+from clrface_core.training.data import Augmentation, FaceShards, Pairs, augment, resize
+from clrface_core.training.loop import (
+    TrainOptions,
+    export,
+    learning_rate,
+    override,
+    read_config,
+    train,
+)
+
+
+@pytest.fixture
+def shard(tmp_path: Path, smooth_picture: Callable[..., torch.Tensor]) -> Path:
+    """Three 512 px "faces" of set b and one 256 px one of set a1."""
+    path = tmp_path / "faces.tar"
+    with tarfile.open(path, "w") as tar:
+        for number, (name, side) in enumerate([("b-0", 512), ("b-1", 512), ("b-2", 512), ("a1-0", 256)]):
+            pixels = (smooth_picture(side, side, number).permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(buffer, "PNG")
+            member = tarfile.TarInfo(f"{name}.png")
+            member.size = buffer.tell()
+            buffer.seek(0)
+            tar.addfile(member, buffer)
+    return path
+
+
+@pytest.fixture
+def options(shard: Path, tmp_path: Path) -> Callable[..., TrainOptions]:
+    def make(stage: str, run: str = "run", **changes: object) -> TrainOptions:
+        settings: dict = {"config": "tiny", "workers": 0, "progress": False} | changes
+        return TrainOptions(stage, [shard], tmp_path / run, **settings)
+
+    return make
+
+
+def prepare(run: Path, *stages: str) -> None:
+    """Random networks where earlier stages would have left theirs."""
+    torch.manual_seed(0)
+    bundle = build("tiny")
+    for stage in stages:
+        part = type(bundle)(name="tiny")
+        setattr(part, stage, getattr(bundle, stage))
+        save_bundle(run / f"{stage}.safetensors", part, torch.float32)
+
+
+def test_samples_depend_on_seed_and_step_only(shard: Path) -> None:
+    def pairs(seed: int) -> Pairs:
+        return Pairs(FaceShards([shard]), {"b": 1, "a1": 1}, 2, seed, Augmentation(), side=256)
+
+    again, first = pairs(1), pairs(1)[7]
+    _ = again[3]  # having seen other steps changes nothing
+    assert all(torch.equal(first[key], again[7][key]) for key in ("clean", "degraded"))
+    assert not torch.equal(first["clean"], pairs(2)[7]["clean"])
+    assert not torch.equal(first["clean"], again[8]["clean"])
+    assert first["clean"].shape == first["degraded"].shape == (2, 3, 256, 256)
+
+
+def test_a_256_px_original_is_no_512_px_target(shard: Path) -> None:
+    pairs = Pairs(FaceShards([shard]), {"a1": 1}, 1, 0, Augmentation(), side=512)
+    with pytest.raises(CLRFaceError, match="leave that set out"):
+        pairs[0]
+
+
+def test_no_augmentation_changes_nothing(smooth_picture: Callable[..., torch.Tensor]) -> None:
+    face = smooth_picture(64, 64)
+    still = Augmentation(flip=0, scale=0, rotate=0, shift=0, colour=0, gamma=0, saturation=0)
+    assert torch.allclose(augment(face, np.random.default_rng(0), still), face, atol=1e-5)
+    moved = augment(face, np.random.default_rng(0), Augmentation())
+    assert moved.shape == face.shape and moved.min() >= 0 and moved.max() <= 1
+    assert (moved - face).abs().mean() > 0.01
+
+
+def test_resize_by_area_is_the_mean() -> None:
+    face = torch.rand(3, 8, 8)
+    assert torch.allclose(resize(face, 4)[:, 0, 0], face[:, :2, :2].mean((1, 2)))
+
+
+@pytest.mark.parametrize(("stage", "earlier"), [("vq", ()), ("irn", ()), ("refiner", ("vq", "irn"))])
+def test_resuming_is_bit_exact(
+    options: Callable[..., TrainOptions], tmp_path: Path, stage: str, earlier: tuple
+) -> None:
+    """Six steps and two plus four steps end in the same weights, averages and optimiser state."""
+    for run in ("whole", "parts"):
+        prepare(tmp_path / run, *earlier)
+    # The cosine ends at `steps`, so both runs keep the same horizon and one of them is cut short.
+    horizon = ("steps=6",)
+    whole = train(options(stage, "whole", overrides=horizon))
+    cut = options(stage, "parts", overrides=horizon, minutes=0.0)
+    assert train(cut).step == 1
+    assert train(cut).step == 2
+    parts = train(options(stage, "parts", overrides=horizon))
+    assert whole.step == parts.step == 6
+    for one, other in ((whole.network, parts.network), (whole.average, parts.average)):
+        for key, value in one.state_dict().items():
+            assert torch.equal(value, other.state_dict()[key]), key
+    states = [torch.load(tmp_path / run / stage / "checkpoint.pt", weights_only=True) for run in ("whole", "parts")]
+    moments = [state["optimiser"]["state"] for state in states]
+    assert all(torch.equal(moments[0][i]["exp_avg_sq"], moments[1][i]["exp_avg_sq"]) for i in moments[0])
+
+
+def losses_of(run: Path, stage: str) -> list[dict]:
+    rows = [json.loads(line) for line in (run / stage / "log.jsonl").read_text().splitlines()]
+    return [row for row in rows if "lr" in row]
+
+
+def test_vq_learns_and_uses_its_codebook(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
+    trainer = train(options("vq", overrides=("weights.gan=0.0",)))
+    rows = losses_of(tmp_path / "run", "vq")
+    assert np.mean([row["l1"] for row in rows[-5:]]) < 0.7 * rows[0]["l1"]
+    assert any(row.get("codebook_use", 0) > 0.3 for row in rows)
+    assert (trainer.folder / "samples-000040.png").is_file()
+    exported = load_bundle(tmp_path / "run" / "vq.safetensors", require=("vq",)).vq
+    assert exported is not None
+    z = exported.encode(trainer.held_out["clean"])
+    assert z.mean((0, 2, 3)).abs().max() < 1e-3 and abs(float(z.std()) - 1) < 0.05
+
+
+def test_vq_discriminator_joins_after_the_warm_up(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
+    train(options("vq", steps=8))
+    rows = losses_of(tmp_path / "run", "vq")
+    assert [("gan" in row, "discriminator" in row) for row in rows] == [(False, False)] * 5 + [(True, True)] * 3
+
+
+def test_irn_learns(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
+    trainer = train(options("irn", steps=25, overrides=('mix={"b": 1.0}', "lr=0.005", "batch=1")))
+    degraded, clean = trainer.held_out["degraded"], trainer.held_out["clean"]
+    with torch.no_grad():
+        restored = degraded + trainer.average.module.change(degraded)
+    assert (restored - clean).abs().mean() < 0.99 * (degraded - clean).abs().mean()
+
+
+def test_mask_learns_through_guidance_and_the_run_exports(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
+    prepare(tmp_path / "run", "vq", "irn", "refiner")
+    before = build("tiny").mask
+    trainer = train(options("mask", steps=3))
+    assert before is not None and trainer.network.logits.weight.abs().sum() > 0  # it started at zero
+    frozen = load_bundle(tmp_path / "run" / "vq.safetensors", require=("vq",)).vq
+    assert frozen is not None and trainer.bundle.vq is not None
+    assert all(torch.equal(a, b) for a, b in zip(frozen.parameters(), trainer.bundle.vq.parameters(), strict=True))
+    bundle = export(tmp_path / "run", tmp_path / "model.safetensors", "tiny", {"data": "three pictures"})
+    loaded = load_bundle(tmp_path / "model.safetensors")
+    assert list(loaded.networks()) == list(bundle.networks()) == ["vq", "irn", "refiner", "mask"]
+    assert loaded.notes == {"data": "three pictures"}
+
+
+def test_export_without_a_trained_mask_has_none(tmp_path: Path) -> None:
+    prepare(tmp_path, "vq", "irn")
+    with pytest.raises(CLRFaceError, match="refiner is missing"):
+        export(tmp_path, tmp_path / "model.safetensors", "tiny")
+    prepare(tmp_path, "refiner")
+    assert export(tmp_path, tmp_path / "model.safetensors", "tiny").mask is None
+
+
+def test_learning_rate_warms_up_and_falls() -> None:
+    settings = {"lr": 1.0, "warmup": 10, "steps": 100}
+    rates = [learning_rate(step, settings) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == max(rates[:11])
+    assert all(a >= b for a, b in pairwise(rates[10:]))
+    assert rates[100] == pytest.approx(0.01)
+
+
+def test_overrides_and_configs_are_checked(tmp_path: Path) -> None:
+    settings = read_config("s")["stages"]["irn"]
+    changed = override(settings, ["batch=3", "weights.l1=0.5"])
+    assert (changed["batch"], changed["weights"]["l1"]) == (3, 0.5)
+    assert settings["batch"] != 3  # the original is left alone
+    for bad in ("bach=3", "batch=three", "weights.l3=1"):
+        with pytest.raises(CLRFaceError, match="known setting"):
+            override(settings, [bad])
+    with pytest.raises(CLRFaceError, match="training config"):
+        read_config("huge")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(CLRFaceError, match="Expected JSON"):
+        read_config(tmp_path / "bad.json")
+
+
+def test_bad_input_is_named(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
+    with pytest.raises(CLRFaceError, match="choose one of them"):
+        train(options("vqq"))
+    with pytest.raises(CLRFaceError, match="--perceptual"):
+        train(options("irn", overrides=("weights.lpips=0.1",)))
+    with pytest.raises(CLRFaceError, match="sets c"):
+        train(options("irn", overrides=('mix={"c": 1.0}',)))
+    (tmp_path / "text.tar").write_text("no tar")
+    with pytest.raises(CLRFaceError, match="tar shard"):
+        FaceShards([tmp_path / "text.tar"])
