@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -30,8 +29,8 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what JPEG calls Y
 class DegradeConfig:
     """Ranges to draw from, each uniform and inclusive. CLRFaceError where a range makes no sense.
 
-    sigma: blur in pixels; reduction: factor by which the sides shrink (< 1 enlarges); noise: standard deviation
-    out of 255; quality: JPEG's 1..100; anisotropic, grey: the probability of each.
+    sigma: blur in pixels; reduction: factor by which the sides shrink (< 1 enlarges); noise: standard
+    deviation out of 255; quality: JPEG's 1..100; anisotropic, grey: the probability of each.
     """
 
     sigma: tuple[float, float] = (0.1, 15.0)
@@ -60,7 +59,9 @@ class DegradeConfig:
         known = [field.name for field in fields(cls)]
         for name in values:
             if name not in known:
-                raise CLRFaceError(f"Expected degradation settings among {', '.join(known)}, got {name!r}: remove it.")
+                raise CLRFaceError(
+                    f"Expected degradation settings among {', '.join(known)}, got {name!r}: remove it."
+                )
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,7 +79,9 @@ def _range(name: str, value: object, least: float, most: float) -> tuple[float, 
         if least <= low <= high <= most:
             return low, high
     limits = f"{least:g}..{most:g}" if np.isfinite(most) else f"at least {least:g}"
-    raise CLRFaceError(f"Expected {name} as two numbers [low, high], {limits}, got {value!r}: change the range.")
+    raise CLRFaceError(
+        f"Expected {name} as two numbers [low, high], {limits}, got {value!r}: change the range."
+    )
 
 
 STANDARD = DegradeConfig()
@@ -108,13 +111,10 @@ class Degradation:
         picture = _blur_and_resize(image.detach().to("cpu", torch.float32), self.sigma, self.angle, small)
         noise = np.random.default_rng(self.noise_seed).standard_normal(picture.shape, dtype=np.float32)
         picture = _jpeg(picture + torch.from_numpy(noise) * (self.noise / 255), self.quality)
-        picture = F.interpolate(
-            self.target(picture)[None], (height, width), mode="bilinear", align_corners=False
-        )
-        return picture[0].to(image.device)
+        return _resize(self.target(picture), (height, width)).to(image.device)
 
     def target(self, image: Tensor) -> Tensor:
-        """What a restorer should make of it: `image` (..,3,H,W) itself, or its grey version if this one is grey."""
+        """What restoring should lead to: `image` (..,3,H,W) itself, or made grey if this degradation is."""
         return to_grey(image) if self.grey else image
 
 
@@ -159,56 +159,77 @@ def gaussian_kernel(sigma: tuple[float, float], angle: float) -> np.ndarray:
 def _check_image(image: Tensor) -> None:
     if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point() or 0 in image.shape:
         raise CLRFaceError(
-            f"Expected a picture (3,H,W) as floats in [0,1], got {image.dtype} {tuple(image.shape)}: convert it first."
+            f"Expected a picture (3,H,W) as floats in [0,1], got {image.dtype} {tuple(image.shape)}: "
+            "convert it first."
         )
 
 
-def _blur_and_resize(image: Tensor, sigma: tuple[float, float], angle: float, size: tuple[int, int]) -> Tensor:
-    """Convolve with the kernel (borders mirrored), then resize bilinearly without antialiasing.
+def _blur_and_resize(
+    image: Tensor, sigma: tuple[float, float], angle: float, size: tuple[int, int]
+) -> Tensor:
+    """Convolve with the kernel (borders mirrored, the edge itself not doubled), then `_resize`.
 
-    Bilinear reduction reads four blurred pixels per result, so that the rest need not be computed: the two ways
-    below differ by float rounding only.
+    An isotropic blur and the resizing are one matrix per axis: blurred pixels that a reduction throws away
+    are not computed. It differs from the long way by float rounding only.
     """
     kernel = gaussian_kernel(sigma, angle)
-    if sigma[0] == sigma[1] and 4 * max(size) <= max(image.shape[1:]) <= 2048:
+    if sigma[0] == sigma[1] and max(*image.shape[1:], *size) <= 1024:
         profile = kernel[RADIUS] / kernel[RADIUS].sum()
-        rows, columns = (_blur_resize_matrix(*p, profile) for p in zip(image.shape[1:], size, strict=True))
+        rows, columns = (_axis(*extents, profile) for extents in zip(image.shape[1:], size, strict=True))
         return rows @ image @ columns.T
-    blurred = _convolve(image, kernel)
-    return F.interpolate(blurred[None], size, mode="bilinear", align_corners=False)[0]
+    return _resize(_convolve(image, kernel), size)
 
 
-def _mirror(extent: int) -> np.ndarray:
-    """Indices of a side with RADIUS mirrored pixels at both ends (the edge itself is not doubled)."""
-    index = np.arange(-RADIUS, extent + RADIUS) % max(2 * (extent - 1), 1)
-    return np.minimum(index, 2 * (extent - 1) - index)
+def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """(3,H,W) to (3,*size), bilinear without antialiasing; pixels are areas: corners are not aligned.
+
+    Not by torch's `interpolate`, whose rounding depends on the number of threads.
+    """
+    small, large = sorted((max(image.shape[1:]), max(size)))
+    if 4 * small <= large <= 2048:
+        rows, columns = (_axis(*extents) for extents in zip(image.shape[1:], size, strict=True))
+        return rows @ image @ columns.T
+    pixels = image.numpy()
+    for axis in (1, 2):
+        low, high, part = _neighbours(image.shape[axis], size[axis - 1])
+        part = part.astype(np.float32)[:, None] if axis == 1 else part.astype(np.float32)
+        first = pixels.take(low, axis)
+        pixels = first + (pixels.take(high, axis) - first) * part
+    return torch.from_numpy(pixels)
 
 
-def _blur_resize_matrix(before: int, after: int, profile: np.ndarray) -> Tensor:
-    """(after, before): one axis of a separable blur followed by bilinear resizing."""
-    blur = np.zeros((before, before))
-    mirrored = _mirror(before)
-    for tap, weight in enumerate(profile):
-        np.add.at(blur, (np.arange(before), mirrored[tap : tap + before]), weight)
+def _neighbours(before: int, after: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of `after` results, the two of `before` pixels around it and the share of the second."""
     position = ((np.arange(after) + 0.5) * before / after - 0.5).clip(0, before - 1)
     low = position.astype(int)
-    high = np.minimum(low + 1, before - 1)
-    part = (position - low)[:, None]
-    return torch.from_numpy(((1 - part) * blur[low] + part * blur[high]).astype(np.float32))
+    return low, np.minimum(low + 1, before - 1), position - low
+
+
+def _axis(before: int, after: int, profile: np.ndarray | None = None) -> Tensor:
+    """(after, before): one axis of a blur by `profile` (odd length; default none), then bilinear resizing."""
+    profile = np.ones(1) if profile is None else profile
+    mirrored = np.pad(np.arange(before), len(profile) // 2, mode="reflect")
+    low, high, part = _neighbours(before, after)
+    matrix = np.zeros((after, before))
+    for first, share in ((low, 1 - part), (high, part)):
+        for tap, weight in enumerate(profile):
+            matrix[np.arange(after), mirrored[first + tap]] += share * weight
+    return torch.from_numpy(matrix.astype(np.float32))
 
 
 def _convolve(image: Tensor, kernel: np.ndarray) -> Tensor:
-    """(3,H,W) with the kernel, by FFT on the mirrored picture."""
+    """(3,H,W) with the kernel, by FFT of the mirrored picture; one channel at a time spares memory."""
     height, width = image.shape[1:]
-    padded = image[:, _mirror(height)][:, :, _mirror(width)]
     size = (_fast_length(height + 2 * RADIUS), _fast_length(width + 2 * RADIUS))
-    # Wrapped around, the kernel's centre lies at the origin, so that results stay where they belong; what
-    # the FFT carries over the borders falls into the mirrored margin, which is cut off.
-    spread = torch.zeros(size)
-    spread[:KERNEL, :KERNEL] = torch.from_numpy(kernel.astype(np.float32))
-    spectrum = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(spread)
-    blurred = torch.fft.irfft2(spectrum, s=size)
-    return blurred[:, 2 * RADIUS : 2 * RADIUS + height, 2 * RADIUS : 2 * RADIUS + width]
+    transfer = torch.fft.rfft2(torch.from_numpy(kernel.astype(np.float32)), s=size)
+    blurred = torch.empty_like(image, memory_format=torch.contiguous_format)
+    for channel, result in zip(image.numpy(), blurred, strict=True):
+        padded = torch.from_numpy(np.pad(channel, RADIUS, mode="reflect"))
+        circular = torch.fft.irfft2(torch.fft.rfft2(padded, s=size).mul_(transfer), s=size)
+        # The kernel's corner, not its centre, lies at the origin: results come RADIUS further down and right,
+        # and what the FFT carries around the borders falls before them.
+        result.copy_(circular[2 * RADIUS : 2 * RADIUS + height, 2 * RADIUS : 2 * RADIUS + width])
+    return blurred
 
 
 def _fast_length(extent: int) -> int:
