@@ -19,8 +19,8 @@ from torch import Tensor
 from ..errors import CLRFaceError
 
 LARGEST_STEP = 0.02
-"""Bound on the root mean square of a normalised gradient, for latents of unit variance: beyond it skin mottles
-and the cosine gains little."""
+"""Bound on the root mean square of a normalised gradient, for latents of unit variance: beyond it skin
+mottles and the cosine gains little."""
 
 _FLAT = 1e-12
 """A gradient of a smaller length has no direction worth following."""

@@ -71,6 +71,36 @@ def test_the_order_survives_down_to_zero_on_a_quadratic_grid(name: str, solver, 
     assert orders(errors)[-1] > order - 0.1
 
 
+@pytest.mark.parametrize("solver", [heun, dpmpp_2m])
+def test_uneven_steps_keep_the_order(solver) -> None:
+    # a long step after every short one, so that a multistep method must weigh them by their widths
+    errors = []
+    for steps in (64, 128, 256):
+        widths = torch.tensor([0.4, 1.6], dtype=F64).repeat(steps // 2) * 0.45 / steps
+        grid = 0.5 - torch.cat((torch.zeros(1, dtype=F64), widths.cumsum(0)))
+        solved = solver(gaussian_denoiser(cosine()), STARTS, grid, cosine())
+        errors.append(float((solved - exact_flow(cosine(), STARTS, grid)).abs().max()))
+    assert all(observed > 1.8 for observed in orders(errors))
+
+
+def test_dpmpp_2m_is_algorithm_2_of_its_paper() -> None:
+    # as printed, in lambda; steps of very different width tell r from 1/r
+    schedule, denoise = cosine(), gaussian_denoiser(cosine())
+    grid = torch.tensor([0.7, 0.6, 0.2, 0.1], dtype=F64)
+    alpha, sigma, lambdas = schedule.alpha(grid), schedule.sigma(grid), schedule.half_log_snr(grid)
+    estimates: list[Tensor] = []
+    z = STARTS
+    for i in range(1, 4):
+        estimates.append(denoise(z, grid[i - 1].expand(2)))
+        h = lambdas[i] - lambdas[i - 1]
+        mixed = estimates[-1]
+        if i > 1:
+            r = (lambdas[i - 1] - lambdas[i - 2]) / h
+            mixed = (1 + 1 / (2 * r)) * estimates[-1] - 1 / (2 * r) * estimates[-2]
+        z = sigma[i] / sigma[i - 1] * z - alpha[i] * torch.expm1(-h) * mixed
+    torch.testing.assert_close(dpmpp_2m(denoise, STARTS, grid, schedule), z)
+
+
 @pytest.mark.parametrize("spacing", ["uniform", "log-snr"])
 @pytest.mark.parametrize("solver", [ddim, heun, dpmpp_2m])
 def test_every_grid_reaches_the_exact_clean_latent(spacing: str, solver) -> None:
