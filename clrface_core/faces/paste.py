@@ -1,0 +1,201 @@
+"""Blend restored crops back into their photo, and leave every other pixel exactly as it was."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import CLRFaceError
+from .align import Alignment, check_image
+from .warp import HEADROOM, Box, compose, inverse, points, resize, sample, stretch, warp
+
+TILE = 512
+"""Side of the squares in which the photo is worked through: it bounds the memory in use."""
+
+CENTRE = (0.5, 0.51)
+RADII = (0.47, 0.49)
+POWER = 2.5
+"""The face region in the crop, as fractions of its side: |(u - u0) / a|^power + |(v - v0) / b|^power < 1."""
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """One face ready to be blended: `patch` (3,s,s), hardly finer than the photo, and maps from photo pixels."""
+
+    patch: Tensor
+    to_patch: Tensor
+    to_unit: Tensor
+    detail: float
+    feather: float
+    box: Box
+
+
+def paste_faces(
+    image: Tensor,
+    crops: Tensor | Sequence[Tensor],
+    alignment: Alignment,
+    *,
+    feather: float = 0.1,
+    color_match: bool = False,
+    blend: float = 1.0,
+    detail: float = 0.0,
+    region_mask: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Put every crop back where `align_faces` cut it out.
+
+    image: (3,H,W) float, [0,1]: the photo, or the photo resized (the proportions must be the same).
+    crops: (N,3,S,S), or N tensors (3,S,S) of their own sizes; any S, any device: they are moved one by one.
+    feather: width of the soft edge as a fraction of the crop's side, 0 to 0.45; 0 is a one-pixel edge.
+    color_match: take colour and shading, everything coarser than an eighth of the crop, from the photo.
+    blend: 1 replaces the face, 0 leaves the photo.
+    detail: share, 0 to 1, of what the photo lost on its way through the crop that is added back. It keeps faces
+        larger than the crop as sharp, and as noisy, as their surroundings; to smaller faces it does little.
+        At 1, crops that were not changed come back without loss.
+    region_mask: (1,H,W) or (H,W) in [0,1], multiplied into the blend.
+
+    Returns the new picture (3,H,W), same dtype and device, and the blend mask (1,H,W) float32 in [0,1]. Where
+    the mask is 0, pixels keep their exact value. Where faces overlap, each pixel comes mostly from the face
+    whose centre is nearest in units of its own size, whatever the order of the faces.
+    Raises CLRFaceError where counts, shapes or ranges do not fit.
+    """
+    check_image(image)
+    region = _check(image, crops, alignment, feather, blend, detail, region_mask)
+    height, width = image.shape[-2:]
+    alignment = alignment.for_image((height, width))
+    faces = [_place(image, crop, alignment.select([i]), feather, color_match, detail) for i, crop in enumerate(crops)]
+    result, mask = image.clone(), image.new_zeros(1, height, width, dtype=torch.float32)
+    for top in range(0, height, TILE):
+        for left in range(0, width, TILE):
+            tile = (left, top, min(left + TILE, width), min(top + TILE, height))
+            here = [(face, box) for face in faces if (box := _overlap(face.box, tile))]
+            if here:
+                _blend_tile(result, mask, image, here, tile, blend, region)
+    return result, mask
+
+
+def _check(
+    image: Tensor,
+    crops: Tensor | Sequence[Tensor],
+    alignment: Alignment,
+    feather: float,
+    blend: float,
+    detail: float,
+    region_mask: Tensor | None,
+) -> Tensor | None:
+    """Raise CLRFaceError for anything that does not fit; return the region mask as (H,W)."""
+    if len(crops) != len(alignment):
+        raise CLRFaceError(
+            f"Expected {len(alignment)} crops, one for each aligned face, got {len(crops)}: "
+            "select the same faces in the alignment."
+        )
+    for i, crop in enumerate(crops):
+        if crop.ndim != 3 or crop.shape[0] != 3 or crop.shape[1] != crop.shape[2] or not crop.numel():
+            raise CLRFaceError(f"Expected crop {i} as (3, S, S), got {tuple(crop.shape)}: keep it square RGB.")
+        if not torch.isfinite(crop).all():
+            raise CLRFaceError(f"Expected numbers in crop {i}, got NaN or infinity: restore it in float32.")
+    for name, value, most in (("feather", feather, 0.45), ("blend", blend, 1.0), ("detail", detail, 1.0)):
+        if not 0 <= value <= most:
+            raise CLRFaceError(f"Expected {name} from 0 to {most:g}, got {value}: choose one in this range.")
+    height, width = image.shape[-2:]
+    old_height, old_width = alignment.image_size
+    if abs(width * old_height - height * old_width) > max(width, height, old_width, old_height):
+        raise CLRFaceError(
+            f"Expected the photo of the alignment, {old_width} x {old_height} px, or a resized one, got "
+            f"{width} x {height} px: its proportions differ, so give the photo that was aligned."
+        )
+    if region_mask is None:
+        return None
+    if tuple(region_mask.shape) not in ((1, height, width), (height, width)):
+        raise CLRFaceError(
+            f"Expected a region mask of shape (1, {height}, {width}), got {tuple(region_mask.shape)}: "
+            "resize it to the photo."
+        )
+    return region_mask.reshape(height, width).to(image.device, torch.float32).clamp(0, 1)
+
+
+def _place(
+    image: Tensor, crop: Tensor, alignment: Alignment, feather: float, color_match: bool, detail: float
+) -> _Placed:
+    """Bring one crop (3,S,S) to the photo's scale, where it is larger, and correct it there."""
+    size = crop.shape[-1]
+    to_crop = alignment.for_crops(size).matrices[0]
+    # Antialiasing happens here, once per face and on the whole crop, so that tiles meet without a seam.
+    side = max(round(size / max(stretch(to_crop) / HEADROOM, 1)), 1)
+    patch = resize(crop.to(image.device), side, side)
+    to_patch = alignment.for_crops(side).matrices[0]
+    if color_match:
+        patch = patch + _color_difference(image, patch, alignment)
+    if detail:
+        patch = patch - detail * resize(warp(image, inverse(to_crop), size, size).clamp_(0, 1), side, side)
+    to_unit = compose(torch.tensor([[1.0, 0, 0.5], [0, 1, 0.5]], dtype=torch.float64) / side, to_patch)
+    feather = max(feather, stretch(to_unit))
+    return _Placed(patch, to_patch, to_unit, detail, feather, _region_box(to_unit, alignment.image_size))
+
+
+def _color_difference(image: Tensor, patch: Tensor, alignment: Alignment) -> Tensor:
+    """What gives `patch` (3,s,s) the photo's colours on an 8 x 8 grid when added: a smooth field (3,s,s)."""
+    photo = warp(image, inverse(alignment.for_crops(64).matrices[0]), 64, 64)
+    difference = resize(photo, 8, 8) - resize(resize(patch, 64, 64), 8, 8)
+    return F.interpolate(difference[None], patch.shape[-2:], mode="bicubic", align_corners=False)[0]
+
+
+def _region_box(to_unit: Tensor, image_size: tuple[int, int]) -> Box:
+    """The smallest box of whole pixels, within the photo, that holds the face region."""
+    signs = torch.tensor([[-1, -1], [-1, 1], [1, -1], [1, 1]])
+    corners = torch.tensor(CENTRE, dtype=torch.float64) + signs * torch.tensor(RADII, dtype=torch.float64)
+    to_photo = inverse(to_unit)
+    corners = corners @ to_photo[:, :2].T + to_photo[:, 2]
+    height, width = image_size
+    limits = torch.tensor([width, height], dtype=torch.float64)
+    low = corners.amin(0).floor().clamp(min=0).minimum(limits)
+    high = (corners.amax(0).ceil() + 1).clamp(min=0).minimum(limits)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def _overlap(a: Box, b: Box) -> Box | None:
+    box = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+    return box if box[0] < box[2] and box[1] < box[3] else None
+
+
+def _blend_tile(
+    result: Tensor,
+    mask: Tensor,
+    image: Tensor,
+    faces: list[tuple[_Placed, Box]],
+    tile: Box,
+    blend: float,
+    region: Tensor | None,
+) -> None:
+    """Write the tile's pixels of `result` (3,H,W) and `mask` (1,H,W)."""
+    left, top, right, bottom = tile
+    photo = image[:, top:bottom, left:right]
+    colour = photo.new_zeros(photo.shape, dtype=torch.float32)
+    total, cover = torch.zeros_like(colour[0]), torch.zeros_like(colour[0])
+    for face, box in faces:
+        rows, columns = slice(box[1] - top, box[3] - top), slice(box[0] - left, box[2] - left)
+        weight, depth = _region(face, box, image.device)
+        value = sample(face.patch, *points(face.to_patch, box, image.device))
+        if face.detail:
+            value = value + face.detail * photo[:, rows, columns]
+        share = weight * depth**4
+        colour[:, rows, columns] += share * value.clamp_(0, 1)
+        total[rows, columns] += share
+        cover[rows, columns] = cover[rows, columns].maximum(weight)
+    colour /= total.clamp(min=1e-30)
+    cover *= blend
+    if region is not None:
+        cover *= region[top:bottom, left:right]
+    blended = torch.lerp(photo.float(), colour, cover).to(image.dtype)
+    result[:, top:bottom, left:right] = torch.where(cover > 0, blended, photo)
+    mask[0, top:bottom, left:right] = cover
+
+
+def _region(face: _Placed, box: Box, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The face's blend weight in [0,1] and its depth, 1 at the centre and 0 at the rim; (h,w) each."""
+    u, v = points(face.to_unit, box, device)
+    across, down = (u - CENTRE[0]).abs() / RADII[0], (v - CENTRE[1]).abs() / RADII[1]
+    depth = (1 - (across**POWER + down**POWER) ** (1 / POWER)).clamp(min=0)
+    ramp = (depth * (RADII[0] / face.feather)).clamp(max=1)
+    return ramp * ramp * (3 - 2 * ramp), depth
