@@ -14,8 +14,8 @@ from .warp import HEADROOM, Box, compose, inverse, points, resize, sample, stret
 TILE = 512
 """Side of the squares in which the photo is worked through: it bounds the memory in use."""
 
-CENTRE = (0.5, 0.51)
-RADII = (0.47, 0.49)
+CENTRE = (0.5, 0.505)
+RADII = (0.47, 0.485)
 POWER = 2.5
 """The face region in the crop, as fractions of its side: |(u - u0) / a|^power + |(v - v0) / b|^power < 1."""
 

@@ -170,5 +170,5 @@ def test_useless_landmarks_are_refused(points: np.ndarray) -> None:
 
 @pytest.mark.parametrize("image", [torch.zeros(3, 8, 8).byte(), torch.zeros(1, 8, 8), torch.zeros(3, 0, 8)])
 def test_useless_pictures_are_refused(image: Tensor) -> None:
-    with pytest.raises(CLRFaceError, match="^Expected an RGB picture"):
+    with pytest.raises(CLRFaceError, match=r"^Expected an RGB picture"):
         align_faces(image, landmarks(1, 0, 4, 4))

@@ -248,7 +248,7 @@ def test_no_face_leaves_the_photo() -> None:
 def test_forty_faces() -> None:
     photo = noise(200, 320)
     faces = torch.cat([landmarks(0.08, 9 * i, 20 + 40 * (i % 8), 20 + 40 * (i // 8)) for i in range(40)])
-    crops, alignment = align_faces(photo, faces, 32)
+    _, alignment = align_faces(photo, faces, 32)
     result, mask = paste_faces(photo, plain(RED, 16).expand(40, -1, -1, -1), alignment)
     x, y = torch.arange(20, 320, 40), torch.arange(20, 200, 40)
     torch.testing.assert_close(result[:, y[:, None], x], RED[:, None, None].expand(3, 5, 8))
@@ -265,7 +265,7 @@ def test_tiny_photos(size: tuple[int, int]) -> None:
 def test_large_photo_with_faces_at_its_corners() -> None:
     photo = torch.full((1, 1, 1), 0.25).expand(3, 4000, 6000)
     corners = [landmarks(0.5, 45, x, y) for x in (0, 5999) for y in (0, 3999)]
-    result, mask = paste_faces(photo, plain(RED, 8).expand(4, -1, -1, -1), placed(photo, *corners))
+    result, _ = paste_faces(photo, plain(RED, 8).expand(4, -1, -1, -1), placed(photo, *corners))
     torch.testing.assert_close(result[:, ::3999, ::5999], RED[:, None, None].expand(3, 2, 2))
     assert torch.equal(result[:, 200:3800], photo[:, 200:3800])
 
