@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,8 @@ def _from_array(array: np.ndarray) -> Photo:
 
 
 def _check_values(rgb: Tensor) -> None:
-    low, high = (float(value) for value in rgb.aminmax())
-    if not torch.isfinite(rgb).all():
+    low, high = (float(value) for value in rgb.aminmax())  # NaN if any pixel is
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise CLRFaceError("Expected finite pixels in [0,1], got NaN or infinity: clean the picture first.")
     if low < -SLACK or high > 1 + SLACK:
         raise CLRFaceError(f"Expected pixels in [0,1], got {low:.3g} to {high:.3g}: scale the picture first.")

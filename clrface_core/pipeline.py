@@ -217,6 +217,22 @@ class Restorer:
         return self._restore_all(crops, numbers, sampling, callback)
 
     @torch.no_grad()
+    def estimate_crops(self, crops: Tensor) -> Tensor:
+        """What the IRN alone makes of crops (see `restore_crops`): where the refinement starts, and whom it keeps."""
+        check_crops(crops)
+        estimate = torch.empty_like(crops, dtype=torch.float32)
+        for start in range(0, len(crops), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            estimate[part] = self._estimate(crops[part])[1].to(estimate)
+        return estimate.clamp_(0, 1)
+
+    def _estimate(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """x_d and x_I: the crops as the networks take them, and the IRN's output."""
+        assert self.bundle.irn is not None
+        x_d = crops.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+        return x_d, self.bundle.irn(x_d)
+
+    @torch.no_grad()
     def _restore_all(
         self, crops: Tensor, numbers: Sequence[int], sampling: Sampling, callback: Progress | None
     ) -> Tensor:
@@ -233,10 +249,9 @@ class Restorer:
         self, crops: Tensor, numbers: list[int], sampling: Sampling, callback: Progress | None
     ) -> Tensor:
         """One micro-batch through the networks: IRN, encode, refine, quantise, decode."""
-        vq, irn, refiner = self.bundle.vq, self.bundle.irn, self.bundle.refiner
-        assert vq is not None and irn is not None and refiner is not None
-        x_d = crops.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
-        x_i = irn(x_d)
+        vq, refiner = self.bundle.vq, self.bundle.refiner
+        assert vq is not None and refiner is not None
+        x_d, x_i = self._estimate(crops)
         z_d, z_i = vq.encode(torch.cat((x_d, x_i))).chunk(2)
         z_0 = refine(
             self._denoise,

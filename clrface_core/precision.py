@@ -44,7 +44,7 @@ def choose_dtype(device: torch.device, wanted: str | torch.dtype | None = None) 
     """
     if wanted is not None:
         dtype = DTYPES.get(wanted) if isinstance(wanted, str) else wanted
-        if dtype not in DTYPES.values():
+        if dtype is None or dtype not in DTYPES.values():
             raise CLRFaceError(f"Expected a dtype ({', '.join(DTYPES)}), got {wanted}: use one of them.")
         return dtype
     if device.type == "cuda":

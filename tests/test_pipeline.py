@@ -1,7 +1,7 @@
 """The whole flow on tiny random networks and faces that are simply said to be there."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,12 @@ def test_forty_faces_are_all_restored_in_bounded_batches(bundle: Bundle, smooth_
     assert len(result.restored_crops) == 40 and torch.isfinite(result.image).all()
 
 
+def test_the_estimate_is_the_irns(restorer: Restorer, crops: torch.Tensor) -> None:
+    assert restorer.bundle.irn is not None
+    expected = restorer.bundle.irn(crops).clamp(0, 1)
+    torch.testing.assert_close(restorer.estimate_crops(crops), expected, atol=1e-5, rtol=0)
+
+
 def test_same_input_same_bytes(restorer: Restorer, crops: torch.Tensor) -> None:
     once, again = (restorer.restore_crops(crops[:1], steps=2, seed=5) for _ in range(2))
     assert torch.equal(once, again)
@@ -108,11 +114,10 @@ def test_a_face_does_not_depend_on_its_batch(bundle: Bundle, crops: torch.Tensor
     starts: dict[int, list[torch.Tensor]] = {}
     results = []
     for size in (1, 2, 3):
-        seen = starts.setdefault(size, [])
+        states: list[dict[str, Any]] = []
         restorer = Restorer(bundle, device="cpu", dtype="float32", batch_size=size)
-        results.append(
-            restorer.restore_crops(crops, steps=1, callback=lambda state, seen=seen: seen.append(state["z"]))
-        )
+        results.append(restorer.restore_crops(crops, steps=1, callback=states.append))
+        starts[size] = [state["z"] for state in states]
     for size in (2, 3):
         torch.testing.assert_close(torch.cat(starts[size]), torch.cat(starts[1]), atol=1e-5, rtol=0)
     for result in results[1:]:
@@ -137,9 +142,16 @@ def test_both_pictures_are_encoded_in_one_call_and_quantised_once(
     vq = restorer.bundle.vq
     assert vq is not None
     calls: list[tuple[str, int]] = []
+
+    def counted(name: str, original: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+        def call(x: torch.Tensor) -> torch.Tensor:
+            calls.append((name, len(x)))
+            return original(x)
+
+        return call
+
     for name in ("encode", "decode"):
-        original = getattr(vq, name)
-        monkeypatch.setattr(vq, name, lambda x, name=name, f=original: (calls.append((name, len(x))), f(x))[1])
+        monkeypatch.setattr(vq, name, counted(name, getattr(vq, name)))
     vq.quantize.register_forward_hook(lambda module, x, y: calls.append(("quantize", len(x[0]))))
     restorer.restore_crops(crops[:2], steps=3)
     assert calls == [("encode", 4), ("quantize", 2), ("decode", 2)]

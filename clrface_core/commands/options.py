@@ -1,0 +1,80 @@
+"""Argument types and options that several sub-commands share. Nothing here loads PyTorch."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+SOLVERS = ("ddim", "dpmpp_2m", "heun", "euler_maruyama")
+"""The names in `diffusion.solvers.SOLVERS`, repeated so that --help need not load it (a test compares them)."""
+
+
+DTYPES = ("float32", "bfloat16", "float16")
+PRESETS = ("standard", "mild")
+"""Of `degrade.PRESETS`, likewise."""
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """An argument type: a whole number of at least `least`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text!r}")
+        return value
+
+    return parse
+
+
+def number(least: float, most: float = math.inf, *, above: bool = False) -> Callable[[str], float]:
+    """An argument type: a finite number from `least` (or, if `above`, beyond it) to `most`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (least < value if above else least <= value) or not value <= most or math.isinf(value):
+            limits = f"{'above' if above else 'of at least'} {least:g}"
+            limits += "" if math.isinf(most) else f" and at most {most:g}"
+            raise argparse.ArgumentTypeError(f"expected a number {limits}, got {text!r}")
+        return value
+
+    return parse
+
+
+def faces(text: str) -> str:
+    """An argument type: all, largest, or numbers like 0,2."""
+    if text in ("all", "largest") or all(part.strip().isdecimal() for part in text.split(",")):
+        return text
+    raise argparse.ArgumentTypeError(f"expected all, largest or numbers like 0,2, got {text!r}")
+
+
+def add_files(parser: argparse.ArgumentParser) -> None:
+    """INPUT..., -o OUT and what goes with them."""
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT", help="picture, or folder of pictures (its own, sorted)"
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="OUT",
+        help="a name ending in .png for one picture, otherwise a folder: results are PNG with the input's stem",
+    )  # fmt: skip
+    parser.add_argument("--recursive", action="store_true", help="take folders with all their sub-folders")
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """--json and --quiet."""
+    parser.add_argument("--json", action="store_true", help="print a machine-readable report on standard output")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no lines but those about errors")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device."""
+    parser.add_argument(
+        "--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to compute (default: the fastest present)"
+    )
