@@ -126,17 +126,8 @@ class UNet(nn.Module):
 
         self.norm_out = nn.GroupNorm(groups, widths[0])
         self.conv_out = nn.Conv2d(widths[0], out_channels, 3, padding=1)
-        self._start_near_isometry()
         nn.init.zeros_(self.conv_out.weight)
-
-    def _start_near_isometry(self) -> None:
-        """Orthogonal trunk: torch's default gain of 0.58 per layer would let the coarse levels whisper."""
-        trunk = [self.conv_in, self.conv_out, *self.shrink, *self.grow]
-        trunk += [block.shortcut for block in self.modules() if isinstance(block, ResBlock)]
-        for layer in trunk:
-            if isinstance(layer, nn.Conv2d):
-                nn.init.orthogonal_(layer.weight)
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
         embedding = F.silu(self.time(t)) if self.time is not None else None
