@@ -37,7 +37,10 @@ CONFIG_DIR = Path(__file__).parent / "configs"
 
 @dataclass
 class TrainOptions:
-    """What the command line decides; everything else stands in the config file."""
+    """What the command line decides; everything else stands in the config file.
+
+    init: a bundle to go on from, say the bundled one; a stage that the run folder already holds comes from there.
+    """
 
     stage: str
     data: Sequence[Path]
@@ -47,6 +50,7 @@ class TrainOptions:
     steps: int | None = None
     device: str = "cpu"
     perceptual: Path | None = None
+    init: Path | None = None
     seed: int = 0
     workers: int = 1
     val: Sequence[Path] = ()
@@ -85,9 +89,12 @@ def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, 
     return settings
 
 
-def assemble(run: Path, model: str) -> Bundle:
-    """A fresh bundle of the named size with every stage that the run folder already holds filled in."""
+def assemble(run: Path, model: str, init: Path | None = None) -> Bundle:
+    """A fresh bundle of the named size; networks of the bundle `init`, then those of the run folder, replace its own."""
     bundle = build(model)
+    if init is not None:
+        for name, network in load_bundle(init, require=()).networks().items():
+            setattr(bundle, name, network)
     for name in NETWORKS:
         part = run / f"{name}.safetensors"
         if part.is_file():
@@ -123,7 +130,7 @@ class Trainer:
             self.settings["steps"] = options.steps
         self.device = torch.device(options.device)
         torch.manual_seed(options.seed)  # the networks' initial weights; nothing else draws from it
-        bundle = assemble(options.run, config["model"]).to(self.device, memory_format=torch.channels_last)
+        bundle = assemble(options.run, config["model"], options.init).to(self.device, memory_format=torch.channels_last)
         self.bundle = bundle
         self.stage: Stage = STAGES[options.stage](bundle, self._judges(), self.settings)
         self.network = self.stage.trained.train()

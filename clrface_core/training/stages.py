@@ -331,23 +331,21 @@ class MaskStage(RefinerStage):
         noise = torch.randn(z_i.shape, generator=generator).to(z_i)
         return self.bundle.refiner(alpha * z_i + sigma * noise, z_d, z_i, t), alpha.flatten()
 
-    def _guided(
-        self, network: Any, z_d: Tensor, z_i: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The estimate, the estimate after the masked move, and the mask."""
-        assert self.judges.identity is not None
+    def _guided(self, network: Any, batch: Terms, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The estimate, the estimate after the masked move, the mask, and the clean faces."""
+        assert self.judges.identity is not None and self.bundle.irn is not None
+        _, z_d, z_i, clean = self._latents(batch, generator)
         estimate, alpha = self._estimate(z_d, z_i, generator)
         with torch.no_grad():
-            target = self.judges.identity(self._half_size(z_i))
+            target = self.judges.identity(self.bundle.irn(batch["degraded"]).clamp(0, 1))
         mask = network(z_d, z_i)
         guidance = IdentityGuidance(
             self._half_size, self.judges.identity, target, strength=self.settings["strength"], mask=mask
         )
-        return estimate, guidance(estimate, alpha), mask
+        return estimate, guidance(estimate, alpha), mask, clean
 
     def loss(self, network: Any, batch: Terms, step: int, generator: torch.Generator) -> Terms:
-        _, z_d, z_i, clean = self._latents(batch, generator)
-        _, guided, mask = self._guided(network, z_d, z_i, generator)
+        _, guided, mask, clean = self._guided(network, batch, generator)
         window = self._decoded(guided, clean, generator)
         return self._weighted(
             {
@@ -359,8 +357,7 @@ class MaskStage(RefinerStage):
 
     def pictures(self, network: Any, batch: Terms, generator: torch.Generator) -> list[Tensor]:
         assert self.bundle.vq is not None
-        _, z_d, z_i, clean = self._latents(batch, generator)
-        estimate, guided, mask = self._guided(network, z_d, z_i, generator)
+        estimate, guided, mask, clean = self._guided(network, batch, generator)
         heat = F.interpolate(mask.mean(1, keepdim=True), clean.shape[2:], mode="nearest").expand_as(clean)
         return [self.bundle.vq.decode(estimate), self.bundle.vq.decode(guided), heat, clean]
 

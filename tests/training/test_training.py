@@ -160,6 +160,16 @@ def test_mask_learns_through_guidance_and_the_run_exports(options: Callable[...,
     assert loaded.notes == {"data": "three pictures"}
 
 
+def test_a_bundle_can_be_trained_further(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    bundle = build("tiny")
+    save_bundle(tmp_path / "start.safetensors", bundle, torch.float32)
+    trainer = train(options("irn", init=tmp_path / "start.safetensors", steps=1, overrides=("lr=0.0",)))
+    assert bundle.irn is not None
+    for key, value in bundle.irn.state_dict().items():
+        assert torch.equal(value, trainer.network.state_dict()[key]), key
+
+
 def test_export_without_a_trained_mask_has_none(tmp_path: Path) -> None:
     prepare(tmp_path, "vq", "irn")
     with pytest.raises(CLRFaceError, match="refiner is missing"):
