@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ..errors import CLRFaceError
 from ..models.perceptual import LPIPS
@@ -37,7 +36,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
         raise CLRFaceError(
             f"Expected pictures of at least {WINDOW} px for SSIM, got {a.shape[3]}x{a.shape[2]}: enlarge them."
         )
-    a, b = a.double(), b.double()
+    a, b = a.double(), b.double()  # in flat areas, where variances vanish, float32 would be off by 1e-4
     mean_a, mean_b = _window(a), _window(b)
     variance_a, variance_b = _window(a * a) - mean_a**2, _window(b * b) - mean_b**2
     covariance = _window(a * b) - mean_a * mean_b
@@ -62,13 +61,21 @@ def load_lpips(folder: Path | str, net: str) -> LPIPS:
 
 
 def _window(x: Tensor) -> Tensor:
-    """Gaussian means of every whole window: (B,C,H,W) -> (B,C,H-10,W-10)."""
-    offset = torch.arange(WINDOW, dtype=x.dtype, device=x.device) - WINDOW // 2
+    """Gaussian means of every whole window: (B,C,H,W) -> (B,C,H-10,W-10).
+
+    As sums of shifted pictures: with one channel a window, several times faster than a convolution on a CPU.
+    """
+    offset = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     weights = torch.exp(-0.5 * (offset / WINDOW_SIGMA) ** 2)
-    weights = weights / weights.sum()
-    flat = x.reshape(-1, 1, *x.shape[2:])
-    flat = functional.conv2d(functional.conv2d(flat, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
-    return flat.reshape(*x.shape[:2], *flat.shape[2:])
+    taps = (weights / weights.sum()).tolist()
+    for axis in (2, 3):
+        extent = x.shape[axis] - WINDOW + 1
+        shifted = (x.narrow(axis, start, extent) for start in range(WINDOW))
+        total = torch.zeros_like(x.narrow(axis, 0, extent))
+        for picture, tap in zip(shifted, taps, strict=True):
+            total.add_(picture, alpha=tap)
+        x = total
+    return x
 
 
 def _check_pair(a: Tensor, b: Tensor) -> None:
