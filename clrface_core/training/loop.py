@@ -90,7 +90,7 @@ def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, 
 
 
 def assemble(run: Path, model: str, init: Path | None = None) -> Bundle:
-    """A fresh bundle of the named size; networks of the bundle `init`, then those of the run folder, replace its own."""
+    """A fresh bundle of the named size; networks of `init`, then those of the run folder, replace its own."""
     bundle = build(model)
     if init is not None:
         for name, network in load_bundle(init, require=()).networks().items():
@@ -155,7 +155,7 @@ class Trainer:
         weights = self.settings["weights"]
         if weights.get("lpips", 0) > 0 and self.options.perceptual is None:
             raise CLRFaceError(
-                "This stage has an LPIPS term but no weights for it were given: pass --perceptual FILE or set weights.lpips=0."
+                "This stage has an LPIPS term but no weights for it came: pass --perceptual FILE or set weights.lpips=0."
             )
         lpips = LPIPS.load(self.options.perceptual).to(self.device) if weights.get("lpips", 0) > 0 else None  # type: ignore[arg-type]
         embed = load_identity("sface", device=self.device) if weights.get("identity", 0) > 0 else None
