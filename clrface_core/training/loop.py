@@ -155,7 +155,7 @@ class Trainer:
         weights = self.settings["weights"]
         if weights.get("lpips", 0) > 0 and self.options.perceptual is None:
             raise CLRFaceError(
-                "This stage has an LPIPS term but no weights for it came: pass --perceptual FILE or set weights.lpips=0."
+                "This stage has an LPIPS term but no weights came: pass --perceptual FILE or set weights.lpips=0."
             )
         lpips = LPIPS.load(self.options.perceptual).to(self.device) if weights.get("lpips", 0) > 0 else None  # type: ignore[arg-type]
         embed = load_identity("sface", device=self.device) if weights.get("identity", 0) > 0 else None
