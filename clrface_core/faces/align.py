@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,9 +15,6 @@ from torch import Tensor
 
 from ..errors import CLRFaceError
 from .warp import compose, inverse, resizing, warp
-
-if TYPE_CHECKING:
-    from .detect import Face
 
 FFHQ_TEMPLATE_512 = np.array(
     [
@@ -29,6 +26,16 @@ FFHQ_TEMPLATE_512 = np.array(
     ]
 )
 """Eyes, nose and mouth corners (5,2), left to right in the picture, in a 512 px crop aligned as FFHQ is."""
+
+
+class Landmarked(Protocol):
+    """Anything with five landmarks (5,2) in pixels of the photo, such as a detected face."""
+
+    @property
+    def landmarks(self) -> np.ndarray: ...
+
+
+Faces = Sequence[Landmarked] | Sequence[np.ndarray] | np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
@@ -98,9 +105,7 @@ def similarity_transform(
     return torch.cat([linear, shift], dim=-1)
 
 
-def align_faces(
-    image: Tensor, faces: Sequence[Face] | np.ndarray | Tensor, size: int = 512
-) -> tuple[Tensor, Alignment]:
+def align_faces(image: Tensor, faces: Faces, size: int = 512) -> tuple[Tensor, Alignment]:
     """Cut out every face, upright and at `size` pixels.
 
     image: (3,H,W), any float dtype, [0,1]. faces: detected faces, or landmarks (N,5,2) in pixels.
@@ -129,10 +134,10 @@ def check_image(image: Tensor) -> None:
         )
 
 
-def _landmarks(faces: Sequence[Face] | np.ndarray | Tensor) -> Tensor:
+def _landmarks(faces: Faces) -> Tensor:
     """Landmarks (N,5,2) float64 of faces given in any of the accepted ways."""
     if isinstance(faces, Tensor):
         return faces
     if len(faces) == 0:
         return torch.zeros(0, 5, 2, dtype=torch.float64)
-    return torch.as_tensor(np.stack([getattr(face, "landmarks", face) for face in faces]))
+    return torch.as_tensor(np.stack([face.landmarks if hasattr(face, "landmarks") else face for face in faces]))

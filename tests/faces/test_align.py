@@ -1,7 +1,7 @@
 """Alignment: the least-squares similarity, pixel centres, antialiasing, and faces at the edge of the photo."""
 
 import math
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -9,8 +9,13 @@ import torch
 from torch import Tensor
 
 from clrface_core.errors import CLRFaceError
-from clrface_core.faces.align import FFHQ_TEMPLATE_512, align_faces, similarity_transform
+from clrface_core.faces.align import FFHQ_TEMPLATE_512, Faces, align_faces, similarity_transform
 from clrface_core.faces.warp import compose, inverse, resizing
+
+
+@dataclass(frozen=True)
+class Found:
+    landmarks: np.ndarray
 
 
 def landmarks(scale: float, degrees: float, x: float, y: float) -> Tensor:
@@ -135,14 +140,16 @@ def test_photos_of_any_size(size: tuple[int, int]) -> None:
 def test_faces_may_be_detections_or_points_or_none() -> None:
     photo = ramps(100, 100)
     points = torch.cat([landmarks(0.1, 0, 40, 40), landmarks(0.1, 90, 60, 50)])
-    faces = [SimpleNamespace(landmarks=face.numpy()) for face in points]
+    faces = [Found(face.numpy()) for face in points]
     expected, alignment = align_faces(photo, points, 16)
-    for given in (faces, points.numpy(), [face.numpy() for face in points]):
+    ways: list[Faces] = [faces, points.numpy(), [face.numpy() for face in points]]
+    for given in ways:
         crops, _ = align_faces(photo, given, 16)
         torch.testing.assert_close(crops, expected)
     assert len(alignment) == 2
     torch.testing.assert_close(alignment.select([1]).matrices, alignment.matrices[1:])
-    for nothing in ([], points[:0], np.zeros((0, 5, 2))):
+    nothings: list[Faces] = [[], points[:0], np.zeros((0, 5, 2))]
+    for nothing in nothings:
         crops, alignment = align_faces(photo, nothing, 16)
         assert crops.shape == (0, 3, 16, 16)
         assert len(alignment) == 0

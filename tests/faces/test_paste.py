@@ -177,7 +177,8 @@ def test_color_match_takes_the_tint_of_the_photo(smooth_picture) -> None:
     crops, alignment = align_faces(photo, landmarks(0.5, 20, 150, 150), 128)
     tinted = crops + torch.tensor([0.15, -0.1, 0.05])[:, None, None]
     change = [
-        float((paste_faces(photo, tinted, alignment, color_match=match)[0] - photo).abs().max()) for match in (0, 1)
+        float((paste_faces(photo, tinted, alignment, color_match=match)[0] - photo).abs().max())
+        for match in (False, True)
     ]
     assert change[0] > 0.14
     assert change[1] < 0.01
