@@ -92,7 +92,7 @@ class Restorer:
     model: a bundle file, a Bundle (it is copied), or None for the bundled one.
     device: "auto", "cpu", "cuda", "mps" or a torch.device. dtype: of the networks; None chooses (see `precision`).
     detector: "yunet", "retinaface_mobile0.25", "retinaface_resnet50", or any object with `detect`.
-    detector_weights: a file in place of the detector's own.
+    detector_weights: a file in place of the detector's own. score_threshold: lowest score of a face, in (0,1).
     identity_net: "sface" or "arcface", or an IdentityNet; loaded only for an identity strength above 0.
     batch_size: faces that go through the networks at once. Memory grows with it, results do not depend on it
         beyond rounding.
@@ -106,6 +106,7 @@ class Restorer:
         dtype: str | torch.dtype | None = None,
         detector: str | Detector = "yunet",
         detector_weights: Path | str | None = None,
+        score_threshold: float = 0.8,
         identity_net: str | IdentityNet = "sface",
         batch_size: int = 4,
     ) -> None:
@@ -115,7 +116,7 @@ class Restorer:
         self.batch_size = batch_size
         self._wanted = dtype
         self._model, self._detector, self._identity = model, detector, identity_net
-        self._detector_weights = detector_weights
+        self._detection: dict[str, Any] = {"weights": detector_weights, "score_threshold": score_threshold}
 
     @cached_property
     def dtype(self) -> torch.dtype:
@@ -142,8 +143,7 @@ class Restorer:
     def detector(self) -> Detector:
         """The face detector."""
         if isinstance(self._detector, str):
-            weights = None if self._detector_weights is None else Path(self._detector_weights)
-            return load_detector(self._detector, weights=weights, device=self.device)
+            return load_detector(self._detector, device=self.device, **self._detection)
         return self._detector
 
     @cached_property
@@ -326,7 +326,7 @@ def choose_faces(found: Sequence[Face], which: str | Sequence[int]) -> list[int]
     if which == "all":
         wanted: Sequence[int] = range(len(found))
     elif which == "largest":
-        wanted = sorted(range(len(found)), key=lambda number: -_area(found[number]))[:1]
+        wanted = sorted(range(len(found)), key=lambda number: -found[number].area)[:1]
     elif isinstance(which, str):
         wanted = parse_numbers(which)
     else:
@@ -348,8 +348,3 @@ def parse_numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
         raise CLRFaceError(f"Expected faces as all, largest or numbers like 0,2, got {text!r}: use one.") from error
-
-
-def _area(face: Face) -> float:
-    x0, y0, x1, y1 = face.box
-    return (x1 - x0) * (y1 - y0)

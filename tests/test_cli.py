@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from clrface_core.faces.detect import Face
 from PIL import Image
 
 from clrface_core.cli import build_parser, main
 from clrface_core.commands import options
+from clrface_core.commands import restore as restore_command
 from clrface_core.commands import train as train_command
 from clrface_core.degrade import PRESETS
 from clrface_core.diffusion.solvers import SOLVERS
+from clrface_core.faces import detect
 from clrface_core.faces.align import FFHQ_TEMPLATE_512
+from clrface_core.faces.face import ORDERS, Face
 from clrface_core.models.bundle import build, default_bundle_path, save_bundle
 from clrface_core.pipeline import Restorer
 from clrface_core.precision import DTYPES
@@ -394,6 +396,8 @@ def test_evaluation_writes_a_report(model: Path, tmp_path: Path, capsys: Any) ->
 
 def test_the_names_in_the_help_are_those_of_the_library() -> None:
     assert set(options.SOLVERS) == set(SOLVERS)
+    assert set(restore_command.DETECTORS) == set(detect.DETECTORS)
+    assert set(restore_command.ORDERS) == set(ORDERS)
     assert set(options.DTYPES) == set(DTYPES)
     assert set(options.PRESETS) == set(PRESETS)
     assert set(train_command.STAGES) == set(STAGES)

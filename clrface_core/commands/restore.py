@@ -63,6 +63,10 @@ def _add_faces(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--detector", choices=DETECTORS, default="yunet", help="face detector (yunet)")
     group.add_argument("--detector-weights", type=Path, metavar="FILE", help="weights in place of the detector's own")
     group.add_argument(
+        "--score-threshold", type=options.number(0, 1, above=True), default=0.8, metavar="S",
+        help="lowest score of a face, in (0, 1): lower finds more, and more that is none (0.8)",
+    )  # fmt: skip
+    group.add_argument(
         "--faces", type=options.faces, default="all", metavar="all|largest|I,J", help="which faces to restore (all)"
     )
     group.add_argument("--order", choices=ORDERS, default="area", help="in which faces are counted, from 0 (area)")
@@ -111,6 +115,7 @@ def _restorer(args: argparse.Namespace) -> Restorer:
         dtype=args.dtype,
         detector=args.detector,
         detector_weights=args.detector_weights,
+        score_threshold=args.score_threshold,
         identity_net=args.identity_net,
         batch_size=args.batch_size,
     )
@@ -176,7 +181,19 @@ def _report(args: argparse.Namespace, restorer: Restorer, records: list[dict[str
     from .. import __version__
 
     ran = any(record["output"] for record in records)
-    names = ("aligned", "steps", "solver", "t0", "identity", "identity_net", "seed", "detector", "faces", "order")
+    names = (
+        "aligned",
+        "steps",
+        "solver",
+        "t0",
+        "identity",
+        "identity_net",
+        "seed",
+        "detector",
+        "score_threshold",
+        "faces",
+        "order",
+    )
     settings = {name: getattr(args, name) for name in (*names, "feather", "color_match", "blend")}
     if ran and settings["t0"] is None and restorer.bundle.refiner is not None:
         settings["t0"] = restorer.bundle.refiner.config.t0
