@@ -41,14 +41,9 @@ def find_metrics(
     weights: folder of the LPIPS files (metrics.LPIPS_FILES). The SFace cosine is of the network that may have
     guided; the dlib cosine is of one that never does, and is missing where the extra `evaluation` is not installed.
     """
-    sface = load_identity("sface", device=device)
     metrics = [
         Metric(Column("PSNR", higher_is_better=True, digits=2), psnr),
         Metric(Column("SSIM", higher_is_better=True), ssim),
-        Metric(
-            Column("SFace cosine", higher_is_better=True),
-            torch.no_grad()(lambda a, b: identity_similarity(sface(a), sface(b))),
-        ),
     ]
     missing = {}
     for net, name in (("vgg", "LPIPS-VGG"), ("alex", "LPIPS-Alex")):
@@ -62,6 +57,9 @@ def find_metrics(
         else:
             column = Column(name, higher_is_better=False, ratio=True)
             metrics.append(Metric(column, lambda a, b, network=network: lpips(a, b, network)))  # type: ignore[misc]
+    sface = load_identity("sface", device=device)
+    column = Column("SFace cosine", higher_is_better=True)
+    metrics.append(Metric(column, torch.no_grad()(lambda a, b: identity_similarity(sface(a), sface(b)))))
     try:
         dlib = DlibIdentity()
     except CLRFaceError as error:
