@@ -30,7 +30,7 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "m.safetensors"
 
 
-def rewrite(path: Path, change) -> Path:  # type: ignore[no-untyped-def]
+def rewrite(path: Path, change) -> Path:
     """The same file after `change(tensors, metadata)`."""
     with safe_open(path, "pt") as file:
         metadata = dict(file.metadata())
@@ -90,7 +90,7 @@ def test_keys_carry_their_networks_prefix(saved: Path) -> None:
         (lambda t, m: m.update(mask='{"colour": 3}'), "'colour'"),
     ],
 )
-def test_what_is_wrong_is_named(saved: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_wrong_is_named(saved: Path, change, message: str) -> None:
     with pytest.raises(CLRFaceError, match=message):
         load_bundle(rewrite(saved, change))
 

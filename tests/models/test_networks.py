@@ -35,6 +35,7 @@ def test_reduced_irn_adds_a_smooth_change() -> None:
     """With reduce=2 the change is an enlarged half-size picture: its own reduction, enlarged, gives it back."""
     irn = shake(IRN(TINY.irn))
     x = torch.rand(1, 3, 64, 64)
+    assert isinstance(irn, IRN)
     half = irn.change(torch.nn.functional.avg_pool2d(x, 2))
     enlarged = torch.nn.functional.interpolate(half, scale_factor=2, mode="bilinear", align_corners=False)
     assert torch.allclose(irn(x) - x, enlarged, atol=1e-6)
