@@ -167,6 +167,8 @@ class Restorer:
         feather: float = 0.1,
         color_match: bool = False,
         blend: float = 1.0,
+        detail: float = 0.0,
+        region_mask: Tensor | None = None,
         callback: Progress | None = None,
     ) -> Restoration:
         """Find the faces of a photo, restore them and put them back; everything else stays as it is.
@@ -175,7 +177,7 @@ class Restorer:
             tensor (3,H,W) in [0,1].
         faces: "all", "largest", or the numbers of the faces to restore ("0,2" or a sequence), counted from 0
             in the `order` ("area", "left-right", "top-bottom" or "score").
-        feather, color_match, blend: see `paste_faces`. The others: see `restore_crops`.
+        feather, color_match, blend, detail, region_mask: see `paste_faces`. The others: see `restore_crops`.
         A picture without faces comes back unchanged, with none in `faces`. CLRFaceError for pictures that
         cannot be read, numbers of faces that are not there, and settings out of range.
         """
@@ -185,7 +187,16 @@ class Restorer:
         chosen = choose_faces(found, faces)
         crops, alignment = align_faces(photo.rgb, [found[number] for number in chosen], SIZE)
         restored = self._restore_all(crops, chosen, sampling, callback)
-        rgb, mask = paste_faces(photo.rgb, restored, alignment, feather=feather, color_match=color_match, blend=blend)
+        rgb, mask = paste_faces(
+            photo.rgb,
+            restored,
+            alignment,
+            feather=feather,
+            color_match=color_match,
+            blend=blend,
+            detail=detail,
+            region_mask=region_mask,
+        )
         return Restoration(photo.with_rgb(rgb), mask, found, chosen, crops, restored, alignment)
 
     def restore_crops(

@@ -79,6 +79,10 @@ def _add_faces(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--color-match", action="store_true", help="take colour and shading from the photo")
     group.add_argument("--blend", type=options.number(0, 1), default=1.0, metavar="B", help="1 replaces faces (1)")
+    group.add_argument(
+        "--detail", type=options.number(0, 1), default=0.0, metavar="D",
+        help="share of the photo's detail to keep in faces larger than 512 px (0)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -151,6 +155,7 @@ def _restore_photo(
         feather=args.feather,
         color_match=args.color_match,
         blend=args.blend,
+        detail=args.detail,
         callback=progress,
     )
     faces = [
@@ -194,7 +199,7 @@ def _report(args: argparse.Namespace, restorer: Restorer, records: list[dict[str
         "faces",
         "order",
     )
-    settings = {name: getattr(args, name) for name in (*names, "feather", "color_match", "blend")}
+    settings = {name: getattr(args, name) for name in (*names, "feather", "color_match", "blend", "detail")}
     if ran and settings["t0"] is None and restorer.bundle.refiner is not None:
         settings["t0"] = restorer.bundle.refiner.config.t0
     return {
