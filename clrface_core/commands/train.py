@@ -53,6 +53,7 @@ def _add_stage(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--run", dest="folder", required=True, type=Path, metavar="DIR", help="the run folder")
     _add_config(parser)
+    parser.add_argument("--init", type=Path, metavar="FILE", help="a bundle to go on from (default: random weights)")
     parser.add_argument("--minutes", type=options.number(0, above=True), metavar="M", help="stop after so long")
     parser.add_argument(
         "--steps", type=options.whole(1), metavar="N", help="steps of the schedule (default: the config's)"
@@ -86,6 +87,7 @@ def run_stage(args: argparse.Namespace) -> int:
             steps=args.steps,
             device=str(choose_device(args.device)),
             perceptual=args.perceptual,
+            init=args.init,
             seed=args.seed,
             workers=args.workers,
             val=args.val,
