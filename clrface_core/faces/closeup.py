@@ -26,10 +26,10 @@ SMALL, MIDDLE, LARGE = 60, 90, 180
 In small views a blurred face is as sharp as any, so they give the score. The points come from all three: in large
 views YuNet measures the tilt of a face fully, in small ones about a third of it, but those are steadier under blur."""
 
-MARGIN = 2.1
+MARGIN = 1.6
 """Side of a view in sizes of its face."""
 
-BATCH_PIXELS = 2**20
+BATCH_PIXELS = 2**18
 """Pixels shown to the network at once."""
 
 
@@ -127,21 +127,25 @@ def look(network: FaceNetwork, levels: list[Level], pose: Pose, size: int) -> Si
 
 def _views(levels: list[Level], pose: Pose, size: int, side: int) -> Tensor:
     """Views (N,3,side,side), each from the level at which it is reduced by less than two; black outside the picture."""
-    offsets = torch.arange(side, device=pose.size.device, dtype=pose.size.dtype) - (side - 1) / 2
-    grid = torch.stack(torch.meshgrid(offsets, offsets, indexing="xy"), -1)
-    points = _to_picture(grid.expand(len(pose), -1, -1, -1), pose, size)
     scales = pose.size.new_tensor([level.scale for level in levels])
     choice = (torch.searchsorted(scales, pose.size / size, right=True) - 1).clamp(min=0)
-    views = points.new_empty(len(pose), 3, side, side)
+    views = pose.size.new_empty(len(pose), 3, side, side)
     for i in choice.unique().tolist():
         rows = choice == i
-        pixels = levels[i].pixels
-        extent = points.new_tensor([pixels.shape[-1], pixels.shape[-2]])
-        where = (2 * levels[i].from_picture(points[rows]) + 1) / extent - 1
         # One tall sample per level: the level is not copied for each of its views.
-        seen = F.grid_sample(pixels, where.reshape(1, -1, side, 2), align_corners=False)
+        grid = F.affine_grid(_maps(levels[i], pose[rows], side / size), [int(rows.sum()), 3, side, side], False)
+        seen = F.grid_sample(levels[i].pixels, grid.reshape(1, -1, side, 2), align_corners=False)
         views[rows] = seen[0].unflatten(1, (-1, side)).transpose(0, 1)
     return views
+
+
+def _maps(level: Level, pose: Pose, margin: float) -> Tensor:
+    """Maps (N,2,3) from views, `margin` times as wide as their face, to the level; edges are at -1 and 1 in both."""
+    extent = level.scale * pose.size.new_tensor([level.pixels.shape[-1], level.pixels.shape[-2]])
+    along, across = pose.angle.cos() * pose.size * margin, pose.angle.sin() * pose.size * margin
+    turn = torch.stack([torch.stack([along, -across], -1), torch.stack([across, along], -1)], -2)
+    shift = (2 * pose.centre + 1) / extent - 1
+    return torch.cat([turn / extent[:, None], shift[..., None]], -1)
 
 
 def _best(boxes: Tensor, scores: Tensor, landmarks: Tensor, size: int, side: int) -> tuple[Tensor, ...]:

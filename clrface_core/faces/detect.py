@@ -37,7 +37,7 @@ def load_detector(
     *,
     weights: Path | str | None = None,
     device: torch.device | str = "cpu",
-    score_threshold: float = 0.8,
+    score_threshold: float = 0.75,
 ) -> Detector:
     """A face detector, ready to use. Nothing is downloaded.
 
@@ -50,6 +50,6 @@ def load_detector(
     if name not in DETECTORS:
         raise CLRFaceError(f"Expected a detector among {', '.join(DETECTORS)}, got {name!r}: choose one of these.")
     if not 0 < score_threshold < 1:
-        raise CLRFaceError(f"Expected a score threshold between 0 and 1, got {score_threshold}: the usual one is 0.8.")
+        raise CLRFaceError(f"Expected a score threshold between 0 and 1, got {score_threshold}: the usual one is 0.75.")
     network = DETECTORS[name](None if weights is None else Path(weights))
     return FaceSearch(network, score_threshold=score_threshold, device=device)

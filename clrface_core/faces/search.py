@@ -12,7 +12,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import nms
 
 from .align import check_image
 from .closeup import Sight, examine
@@ -25,8 +24,11 @@ CANDIDATE = 0.2
 TURNED_CANDIDATE = 0.5
 """Lowest score of a candidate in a turned scan, which is for faces upright in it."""
 
-SAME = 0.5
-"""Two boxes that overlap by more than this (intersection over union) are one face."""
+OVERLAP = 0.35
+"""Of candidates that overlap by more than this (intersection over union) only the surest is examined."""
+
+APART = 0.4
+"""The centres of two faces are at least this far apart, in sizes of the larger one; else it is one face seen twice."""
 
 MOST = 500
 """Candidates examined per scan, the surest first: it bounds the time on noise, in which there may be thousands."""
@@ -39,7 +41,7 @@ class FaceSearch:
     score_threshold: lowest score of a face.
     """
 
-    def __init__(self, network: nn.Module, *, score_threshold: float = 0.8, device: torch.device | str = "cpu"):
+    def __init__(self, network: nn.Module, *, score_threshold: float = 0.75, device: torch.device | str = "cpu"):
         self.network = network.eval().to(device)
         self.score_threshold = score_threshold
         self.device = torch.device(device)
@@ -55,18 +57,30 @@ class FaceSearch:
         seen = self._search(levels, 0)
         for turn in turns_worth_a_scan(seen.angle):
             further = levels if len(seen) else [level for level in levels if max(level.pixels.shape[-2:]) <= TILE]
-            seen = self._distinct(Sight.cat([seen, self._search(further, turn)]))
+            seen = distinct(Sight.cat([seen, self._search(further, turn)]))
         return order_faces(_faces(seen, *image.shape[-2:]))
 
     def _search(self, levels: list[Level], turn: int) -> Sight:
         """The faces of a picture shown turned by so many quarter turns."""
         threshold = TURNED_CANDIDATE if turn else CANDIDATE
-        boxes, _ = scan(self.network, levels, threshold, SAME, turn)
+        boxes, _ = scan(self.network, levels, threshold, OVERLAP, turn)
         seen = examine(self.network, levels, boxes[:MOST])
-        return self._distinct(seen[seen.scores >= self.score_threshold])
+        return distinct(seen[seen.scores >= self.score_threshold])
 
-    def _distinct(self, seen: Sight) -> Sight:
-        return seen[nms(seen.boxes(), seen.scores, SAME)]
+
+def distinct(seen: Sight) -> Sight:
+    """The faces without those that are a surer one seen again, the surest first.
+
+    It goes by centres and not by boxes: faces side by side may overlap much, one face seen at two scales little.
+    """
+    seen = seen[seen.scores.argsort(descending=True, stable=True)]
+    size = seen.pose().size
+    near = torch.cdist(seen.centre, seen.centre) < APART * torch.maximum(size[:, None], size)
+    kept: list[int] = []
+    for i, row in enumerate(near.tolist()):
+        if not any(row[j] for j in kept):
+            kept.append(i)
+    return seen[torch.tensor(kept, dtype=torch.long, device=size.device)]
 
 
 def turns_worth_a_scan(angles: Tensor) -> list[int]:

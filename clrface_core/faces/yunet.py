@@ -98,7 +98,7 @@ def load_yunet(weights: Path | None = None) -> YuNet:
     try:
         network.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:100]
         raise CLRFaceError(
             f"Expected YuNet weights as tools/import_yunet.py writes them, got {path} ({reason}): give another file."
         ) from error
