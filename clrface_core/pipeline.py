@@ -41,7 +41,7 @@ faces in this micro-batch) of "count" in all. Whatever it raises ends the restor
 class Sampling:
     """How the refinement is sampled; CLRFaceError where that makes no sense, before any work is done with it."""
 
-    steps: int = 4
+    steps: int = 1
     solver: str = "ddim"
     t0: float | None = None
     identity: float = 0.0
@@ -157,7 +157,7 @@ class Restorer:
         self,
         image: Any,
         *,
-        steps: int = 4,
+        steps: int = 1,
         solver: str = "ddim",
         t0: float | None = None,
         identity: float = 0.0,
@@ -203,7 +203,7 @@ class Restorer:
         self,
         crops: Tensor,
         *,
-        steps: int = 4,
+        steps: int = 1,
         solver: str = "ddim",
         t0: float | None = None,
         identity: float = 0.0,

@@ -43,7 +43,7 @@ def add_parser(commands: Any) -> None:
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("restoration")
-    group.add_argument("--steps", type=options.whole(1), default=4, metavar="N", help="steps of the solver (4)")
+    group.add_argument("--steps", type=options.whole(1), default=1, metavar="N", help="steps of the solver (1)")
     group.add_argument("--solver", choices=options.SOLVERS, default="ddim", help="solver of the reverse process (ddim)")
     group.add_argument(
         "--t0", type=options.number(0, 1, above=True), metavar="T",
