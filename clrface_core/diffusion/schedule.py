@@ -136,9 +136,7 @@ SPACINGS = ("uniform", "quadratic", "log-snr")
 def schedule_named(name: str) -> Schedule:
     """The schedule with its usual constants that a bundle stores by `name`."""
     if name not in SCHEDULES:
-        raise CLRFaceError(
-            f"Expected a schedule ({' or '.join(SCHEDULES)}), got {name!r}: choose one of these."
-        )
+        raise CLRFaceError(f"Expected a schedule ({' or '.join(SCHEDULES)}), got {name!r}: choose one of these.")
     return SCHEDULES[name]()
 
 

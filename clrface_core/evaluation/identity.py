@@ -70,9 +70,7 @@ def chip(image: Tensor) -> np.ndarray:
     pixels = (image.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     scale = image.shape[-1] / 512
     left, top, right, bottom = (edge * scale for edge in CHIP_BOX)
-    resized = Image.fromarray(pixels).resize(
-        (CHIP, CHIP), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
-    )
+    resized = Image.fromarray(pixels).resize((CHIP, CHIP), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
     return np.array(resized)
 
 

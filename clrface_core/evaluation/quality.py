@@ -33,9 +33,7 @@ class Metric:
     compare: Callable[[Tensor, Tensor], Tensor]
 
 
-def find_metrics(
-    weights: Path | str | None, device: torch.device | str = "cpu"
-) -> tuple[list[Metric], dict[str, str]]:
+def find_metrics(weights: Path | str | None, device: torch.device | str = "cpu") -> tuple[list[Metric], dict[str, str]]:
     """All metrics that can be computed here, and for each other one the reason why not.
 
     weights: folder of the LPIPS files (metrics.LPIPS_FILES). The SFace cosine is of the network that may have
@@ -143,9 +141,7 @@ def _config(degradation: str | DegradeConfig) -> DegradeConfig:
     if isinstance(degradation, DegradeConfig):
         return degradation
     if degradation not in PRESETS:
-        raise CLRFaceError(
-            f"Expected a degradation among {', '.join(PRESETS)}, got {degradation!r}: use one of them."
-        )
+        raise CLRFaceError(f"Expected a degradation among {', '.join(PRESETS)}, got {degradation!r}: use one of them.")
     return PRESETS[degradation]
 
 
@@ -178,9 +174,7 @@ def _run(restorers: Mapping[str, Restore], degraded: Tensor) -> dict[str, Tensor
                 "return the faces in the size they came in."
             )
         if not torch.isfinite(restored).all():
-            raise CLRFaceError(
-                f"Expected numbers from the restorer {name}, got NaN or infinity: mend the model."
-            )
+            raise CLRFaceError(f"Expected numbers from the restorer {name}, got NaN or infinity: mend the model.")
         outputs[name] = restored.float()
     return {name: (output.clamp(0, 1) * 255).round() / 255 for name, output in outputs.items()}
 
@@ -203,6 +197,4 @@ def _measure(
 
 def _shrink(image: Tensor, side: int) -> Tensor:
     """(3,S,S) area-reduced to (3,side,side)."""
-    return (
-        image if image.shape[1] == side else functional.interpolate(image[None], (side, side), mode="area")[0]
-    )
+    return image if image.shape[1] == side else functional.interpolate(image[None], (side, side), mode="area")[0]

@@ -5,7 +5,7 @@ Networks that find faces know upright ones best, and say poorly how far others a
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +23,9 @@ PLAUSIBLE = 0.5
 SMALL, MIDDLE, LARGE = 60, 90, 180
 """Sizes in pixels at which faces are looked at (the square root of the box's area).
 
-In small views a blurred face is as sharp as any, so they give the score. The points come from all three: in large
-views YuNet measures the tilt of a face fully, in small ones about a third of it, but those are steadier under blur."""
+In small and middle views a blurred face is as sharp as any, so they give the score. The points come from all three:
+in large views YuNet measures the tilt of a face fully, in small ones about a third of it, but those are steadier
+under blur."""
 
 MARGIN = 1.6
 """Side of a view in sizes of its face."""
@@ -87,7 +88,23 @@ def examine(network: FaceNetwork, levels: list[Level], boxes: Tensor) -> Sight:
     seen = _upright(network, levels, pose)
     pose = seen[seen.scores >= PLAUSIBLE].pose()
     pose = look(network, levels, pose, LARGE).pose()
-    return _mean([look(network, levels, pose, size) for size in (SMALL, MIDDLE, LARGE)])
+    # A real face is seen as well in the mirror; what only looks like one (a lamp, a spoon) often is not.
+    steady = [look(eyes, levels, pose, size) for size in (SMALL, MIDDLE) for eyes in (network, mirrored(network))]
+    seen = _mean([*steady, look(network, levels, pose, LARGE)])
+    return replace(seen, scores=torch.stack([view.scores for view in steady]).mean(0))
+
+
+def mirrored(network: FaceNetwork) -> FaceNetwork:
+    """The same network looking into a mirror: it reports what it sees there where that really is."""
+
+    def see(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        boxes, scores, landmarks = network(images.flip(-1))
+        last = images.shape[-1] - 1
+        x0, y0, x1, y1 = boxes.unbind(-1)
+        x, y = landmarks[:, :, [1, 0, 2, 4, 3]].unbind(-1)
+        return torch.stack([last - x1, y0, last - x0, y1], -1), scores, torch.stack([last - x, y], -1)
+
+    return see
 
 
 def _upright(network: FaceNetwork, levels: list[Level], pose: Pose) -> Sight:
@@ -108,7 +125,7 @@ def _mean(views: list[Sight]) -> Sight:
         torch.einsum("vn,vn...->n...", weights, torch.stack([getattr(view, name) for view in views]))
         for name in ("centre", "extent", "landmarks")
     )
-    return Sight(scores[:2].mean(0), centre, extent, tilt(landmarks), landmarks)
+    return Sight(scores.mean(0), centre, extent, tilt(landmarks), landmarks)
 
 
 def look(network: FaceNetwork, levels: list[Level], pose: Pose, size: int) -> Sight:

@@ -18,7 +18,7 @@ FaceNetwork = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 TILE = 1024
 """Side in pixels of the largest piece shown at once: it bounds the memory for a picture of any size."""
 
-OVERLAP = 160
+OVERLAP = 96
 """Pixels that neighbouring tiles share. A face that both cut is whole at a coarser scale."""
 
 COARSEST = 128
@@ -86,14 +86,17 @@ def _scan_level(network: FaceNetwork, level: Level, threshold: float, turn: int)
 
 def tiles(pixels: Tensor) -> Iterator[tuple[int, int, Tensor]]:
     """Overlapping pieces that cover pixels (1,3,H,W), with the x and y of their first pixel."""
-    for y in _starts(pixels.shape[-2]):
-        for x in _starts(pixels.shape[-1]):
-            yield x, y, pixels[..., y : y + TILE, x : x + TILE]
+    for top, bottom in _spans(pixels.shape[-2]):
+        for left, right in _spans(pixels.shape[-1]):
+            yield left, top, pixels[..., top:bottom, left:right]
 
 
-def _starts(length: int) -> list[int]:
+def _spans(length: int) -> list[tuple[int, int]]:
+    """As few stretches as cover `length`, equally long, none longer than TILE."""
     count = max(1, math.ceil((length - OVERLAP) / (TILE - OVERLAP)))
-    return [round(i * (length - TILE) / max(1, count - 1)) for i in range(count)]
+    span = math.ceil((length + (count - 1) * OVERLAP) / count)
+    starts = [round(i * (length - span) / max(1, count - 1)) for i in range(count)]
+    return [(start, start + span) for start in starts]
 
 
 def _turn_back(corners: Tensor, turn: int, height: int, width: int) -> Tensor:

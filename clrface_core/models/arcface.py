@@ -22,9 +22,7 @@ def find_arcface(weights: Path | str | None = None) -> Path:
     """The weights file: `weights` (or in that folder), else in facexlib's folder. CLRFaceError if absent."""
     package = find_spec("facexlib")
     if package is None or not package.submodule_search_locations:
-        raise CLRFaceError(
-            "Expected facexlib for the identity network 'arcface', found none: pip install facexlib."
-        )
+        raise CLRFaceError("Expected facexlib for the identity network 'arcface', found none: pip install facexlib.")
     path = Path(weights) if weights else Path(package.submodule_search_locations[0]) / "weights"
     path = path / FILE_NAME if path.is_dir() else path
     if not path.is_file():
@@ -65,15 +63,11 @@ def load_arcface(path: Path) -> nn.Module:
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
-        stored = (
-            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        )
+        stored = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise CLRFaceError(
             f"Expected a weights file, {path} cannot be read ({type(error).__name__}): get {FILE_NAME} again."
         ) from error
     if not isinstance(stored, dict):
-        raise CLRFaceError(
-            f"Expected named weights, {path} holds a {type(stored).__name__}: use {FILE_NAME}."
-        )
+        raise CLRFaceError(f"Expected named weights, {path} holds a {type(stored).__name__}: use {FILE_NAME}.")
     return stored

@@ -27,8 +27,7 @@ def recognition_crop(images: Tensor, size: int = 112) -> Tensor:
     _check_images(images)
     dtype = torch.promote_types(images.dtype, torch.float32)
     rows, columns = (
-        _resampling_matrix(images.shape[-1], shift, size, images.device).to(dtype)
-        for shift in (SHIFT_Y, SHIFT_X)
+        _resampling_matrix(images.shape[-1], shift, size, images.device).to(dtype) for shift in (SHIFT_Y, SHIFT_X)
     )
     return rows @ images.to(dtype) @ columns.T
 
@@ -51,9 +50,7 @@ def _check_images(images: Tensor) -> None:
     if not images.is_floating_point():
         raise CLRFaceError(f"Expected images as floats in [0,1], got {images.dtype}: divide by 255 first.")
     if len(shape) != 4 or shape[1] != 3:
-        raise CLRFaceError(
-            f"Expected aligned faces of shape (B,3,S,S), got {shape}: stack RGB crops in a batch."
-        )
+        raise CLRFaceError(f"Expected aligned faces of shape (B,3,S,S), got {shape}: stack RGB crops in a batch.")
     if shape[2] != shape[3] or shape[2] < SMALLEST_CROP:
         raise CLRFaceError(
             f"Expected square aligned faces of at least {SMALLEST_CROP} px, got {shape[3]}x{shape[2]}: "
@@ -92,12 +89,7 @@ class IdentityNet(nn.Module):
 
 def identity_similarity(a: Tensor, b: Tensor) -> Tensor:
     """Cosine of embeddings (B,D) and (B,D) -> (B,) in [-1,1], 1 is the same face; B may be 1 on one side."""
-    if (
-        a.ndim != 2
-        or b.ndim != 2
-        or a.shape[1] != b.shape[1]
-        or (len(a) != len(b) and 1 not in (len(a), len(b)))
-    ):
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or (len(a) != len(b) and 1 not in (len(a), len(b))):
         raise CLRFaceError(
             f"Expected two batches of embeddings (B,D), got {tuple(a.shape)} and {tuple(b.shape)}: "
             "compare embeddings of one identity network."
@@ -122,7 +114,5 @@ def load_identity(
     elif name == "arcface":
         net = IdentityNet(load_arcface(find_arcface(weights)), name, scale=2.0, offset=-1.0, bgr=True)
     else:
-        raise CLRFaceError(
-            f"Expected the identity network 'sface' or 'arcface', got {name!r}: use one of the two."
-        )
+        raise CLRFaceError(f"Expected the identity network 'sface' or 'arcface', got {name!r}: use one of the two.")
     return net.to(device=device, dtype=dtype)

@@ -97,9 +97,7 @@ def load_sface(path: Path) -> SFace:
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise CLRFaceError(
-            f"Expected the SFace weights at {path}, found no file there: install CLR-Face again."
-        )
+        raise CLRFaceError(f"Expected the SFace weights at {path}, found no file there: install CLR-Face again.")
     try:
         with safe_open(path, framework="pt") as file:
             if (file.metadata() or {}).get("format") != SFACE_FORMAT:
@@ -109,9 +107,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         raise _wrong_file(path, f"cannot be read ({error})") from error
 
 
-def _check_blocks(
-    path: Path, name: str, shape: torch.Size, values: Tensor, scale: Tensor, zero: Tensor
-) -> None:
+def _check_blocks(path: Path, name: str, shape: torch.Size, values: Tensor, scale: Tensor, zero: Tensor) -> None:
     rows, columns = shape[0], shape[1:].numel()
     blocks = scale.shape[1] if scale.ndim == 2 else 0
     fits = values.shape == (rows, columns) and scale.shape == zero.shape == (rows, blocks)

@@ -29,6 +29,7 @@ from ..errors import CLRFaceError
 from ..models.bundle import NETWORKS, Bundle, build, load_bundle, save_bundle
 from ..models.identity import load_identity
 from ..models.perceptual import LPIPS
+from . import muon
 from .data import FaceShards, batches
 from .stages import STAGES, Judges, Stage
 
@@ -139,17 +140,18 @@ class Trainer:
             self.network,
             avg_fn=lambda mean, new, n: torch.lerp(mean, new, 1 - min(decay, (1 + float(n)) / (10 + float(n)))),
         )
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=self.settings["lr"],
-            betas=(0.9, 0.99),
-            weight_decay=self.settings["weight_decay"],
-        )
+        self.optimiser = self._optimiser()
         self.dataset = self.stage.dataset(FaceShards(options.data), options.seed)
         self.held_out = self._held_out_batch()
         self.step = 0
         self.folder = options.run / options.stage
         self.folder.mkdir(parents=True, exist_ok=True)
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        rate, decay = self.settings["lr"], self.settings["weight_decay"]
+        if self.settings["optimiser"] == "muon":
+            return muon.optimiser(self.network, rate, decay)
+        return torch.optim.AdamW(self.network.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=decay)
 
     def _judges(self) -> Judges:
         weights = self.settings["weights"]

@@ -12,7 +12,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..diffusion.guidance import IdentityGuidance
-from ..diffusion.schedule import SCHEDULES
+from ..diffusion.schedule import SCHEDULES, time_grid
+from ..diffusion.solvers import ddim
 from ..errors import CLRFaceError
 from ..models.bundle import Bundle
 from ..models.perceptual import LPIPS
@@ -224,9 +225,10 @@ class IRNStage(Stage):
 class RefinerStage(Stage):
     """Clean latent from a noisy one: L1 on the latent, LPIPS and identity on the decoded estimate, t <= t0.
 
-    With probability `start` a sample is the sampler's very first state (noised z_I at t0), the one place
-    where z_t carries no trace of the truth; otherwise it is the truth noised to a random t. Faces are cut to
-    `crop` px (0: whole), because encoding them is the dearest part of a step.
+    With probability `trajectory` a batch holds states that sampling itself visits, in runs of one of
+    `trajectory_steps` steps from noised z_I: there z_t carries the network's own guesses, not the truth, and
+    more steps only help a network that knows this. Otherwise a state is the truth noised to a random t. Faces
+    are cut to `crop` px (0: whole), because encoding them is the dearest part of a step.
     """
 
     name = "refiner"
@@ -258,14 +260,32 @@ class RefinerStage(Stage):
         z_0, z_d, z_i = latents.chunk(3)
         return z_0, z_d, z_i, faces[:, :3]
 
-    def _noised(self, z_0: Tensor, z_i: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        draws = torch.rand(2, len(z_0), generator=generator).to(z_0)
-        start = draws[0] < self.settings["start"]
-        t = torch.where(start, torch.full_like(draws[1], self.config.t0), draws[1] * self.config.t0)
-        origin = torch.where(start[:, None, None, None], z_i, z_0)
-        noise = torch.randn(z_0.shape, generator=generator).to(z_0)
+    def _noised(self, origin: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
+        """Latents (B,C,h,w) after the forward process up to t (B,)."""
+        noise = torch.randn(origin.shape, generator=generator).to(origin)
         alpha, sigma = (f(t)[:, None, None, None] for f in (self.schedule.alpha, self.schedule.sigma))
-        return alpha * origin + sigma * noise, t
+        return alpha * origin + sigma * noise
+
+    @torch.no_grad()
+    def _visited(self, network: Any, z_d: Tensor, z_i: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A state that DDIM from noised z_I arrives at, broken off at a random one of its steps, and its time."""
+        choices = self.settings["trajectory_steps"]
+        steps = choices[int(torch.randint(len(choices), (), generator=generator))]
+        taken = int(torch.randint(steps, (), generator=generator))
+        grid = time_grid(self.config.t0, steps)
+        z_t = self._noised(z_i, torch.full((len(z_i),), self.config.t0).to(z_i), generator)
+        if taken:
+            z_t = ddim(lambda z, t: network(z, z_d, z_i, t), z_t, grid[: taken + 1], self.schedule)
+        return z_t, grid[taken].expand(len(z_i)).to(z_i)
+
+    def _state(
+        self, network: Any, z_0: Tensor, z_d: Tensor, z_i: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """What the network is shown: z_t and t."""
+        if float(torch.rand((), generator=generator)) < self.settings["trajectory"]:
+            return self._visited(network, z_d, z_i, generator)
+        t = torch.rand(len(z_0), generator=generator).to(z_0) * self.config.t0
+        return self._noised(z_0, t, generator), t
 
     def _decoded(self, z: Tensor, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """A window of the estimate, decoded, and the same window of the clean face."""
@@ -286,7 +306,7 @@ class RefinerStage(Stage):
 
     def loss(self, network: Any, batch: Terms, step: int, generator: torch.Generator) -> Terms:
         z_0, z_d, z_i, clean = self._latents(batch, generator)
-        z_t, t = self._noised(z_0, z_i, generator)
+        z_t, t = self._state(network, z_0, z_d, z_i, generator)
         estimate = network(z_t, z_d, z_i, t)
         window: list[Tensor] = []
         if self.settings["weights"].get("pixel", 0) > 0 or self.settings["weights"].get("lpips", 0) > 0:
@@ -303,9 +323,12 @@ class RefinerStage(Stage):
     def pictures(self, network: Any, batch: Terms, generator: torch.Generator) -> list[Tensor]:
         assert self.bundle.vq is not None
         z_0, z_d, z_i, clean = self._latents(batch, generator)
-        z_t, t = self._noised(z_i, z_i, generator)
-        one_step = network(z_t, z_d, z_i, torch.full_like(t, self.config.t0))
-        return [*(self.bundle.vq.decode(z) for z in (z_d, z_i, one_step, z_0)), clean]
+        start = self._noised(z_i, torch.full((len(z_i),), self.config.t0).to(z_i), generator)
+        restored = [
+            ddim(lambda z, t: network(z, z_d, z_i, t), start, time_grid(self.config.t0, steps), self.schedule)
+            for steps in (1, 4)
+        ]
+        return [*(self.bundle.vq.decode(z) for z in (z_d, z_i, *restored, z_0)), clean]
 
 
 class MaskStage(RefinerStage):
@@ -327,9 +350,7 @@ class MaskStage(RefinerStage):
         """The refiner's own estimate of noised z_I, and alpha at its time: what guidance meets in sampling."""
         assert self.bundle.refiner is not None
         t = torch.rand(len(z_i), generator=generator).to(z_i) * self.settings["t_max"]
-        alpha, sigma = (f(t)[:, None, None, None] for f in (self.schedule.alpha, self.schedule.sigma))
-        noise = torch.randn(z_i.shape, generator=generator).to(z_i)
-        return self.bundle.refiner(alpha * z_i + sigma * noise, z_d, z_i, t), alpha.flatten()
+        return self.bundle.refiner(self._noised(z_i, t, generator), z_d, z_i, t), self.schedule.alpha(t)
 
     def _guided(self, network: Any, batch: Terms, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The estimate, the estimate after the masked move, the mask, and the clean faces."""

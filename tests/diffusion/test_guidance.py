@@ -113,9 +113,7 @@ def test_strength_zero_calls_neither_decoder_nor_recognition_network() -> None:
 
 def test_a_zero_mask_moves_nothing() -> None:
     z = random(0)
-    guided = guidance_to(random(1), strength=3.0, mask=torch.zeros(SHAPE, dtype=torch.float64))(
-        z, torch.ones(2)
-    )
+    guided = guidance_to(random(1), strength=3.0, mask=torch.zeros(SHAPE, dtype=torch.float64))(z, torch.ones(2))
     assert torch.equal(guided, z)
 
 

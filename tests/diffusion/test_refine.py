@@ -173,9 +173,7 @@ def test_a_real_refiner_runs_guided_through_a_real_decoder() -> None:
     with torch.inference_mode():
         plain = run(z_i, z_i, denoiser=refiner, steps=2)
         guided = run(z_i, z_i, denoiser=refiner, steps=2, guidance=guidance)
-        distance = [
-            1 - torch.cosine_similarity(vq.decode(z).mean(dim=(2, 3)), target) for z in (plain, guided)
-        ]
+        distance = [1 - torch.cosine_similarity(vq.decode(z).mean(dim=(2, 3)), target) for z in (plain, guided)]
     assert (distance[1] < distance[0]).all()
     assert all(parameter.grad is None for parameter in vq.parameters())
 

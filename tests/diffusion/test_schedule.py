@@ -79,9 +79,7 @@ def test_cosine_schedule_has_nichol_and_dhariwals_shape() -> None:
     half_pi = torch.pi / 2
 
     def published(t: torch.Tensor) -> torch.Tensor:
-        return torch.cos((t + 0.008) / 1.008 * half_pi) / torch.cos(
-            torch.tensor(0.008 / 1.008 * half_pi).double()
-        )
+        return torch.cos((t + 0.008) / 1.008 * half_pi) / torch.cos(torch.tensor(0.008 / 1.008 * half_pi).double())
 
     torch.testing.assert_close(cosine().alpha(TIMES), published(0.995 * TIMES))
 

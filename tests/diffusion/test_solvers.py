@@ -183,9 +183,7 @@ def test_one_step_to_zero_is_the_denoised_estimate_exactly(name: str) -> None:
 def test_a_constant_denoiser_is_reached_exactly(name: str, steps: int) -> None:
     answer = torch.tensor([[1.0, -2.0, 0.25]], dtype=F64).expand(2, 3)
     grid = time_grid(1.0, steps)
-    end = SOLVERS[name](
-        lambda z, t: answer, STARTS, grid, cosine(), noise=lambda i: torch.ones(2, 3, dtype=F64)
-    )
+    end = SOLVERS[name](lambda z, t: answer, STARTS, grid, cosine(), noise=lambda i: torch.ones(2, 3, dtype=F64))
     assert torch.equal(end, answer)
 
 
@@ -199,9 +197,7 @@ def test_ddim_is_exact_on_a_path_with_constant_noise() -> None:
     torch.testing.assert_close(end[0], alpha[1] * x + sigma[1] * e)
 
 
-@pytest.mark.parametrize(
-    ("name", "calls"), [("ddim", 4), ("dpmpp_2m", 4), ("euler_maruyama", 4), ("heun", 7)]
-)
+@pytest.mark.parametrize(("name", "calls"), [("ddim", 4), ("dpmpp_2m", 4), ("euler_maruyama", 4), ("heun", 7)])
 def test_evaluations_per_run(name: str, calls: int) -> None:
     seen: list[float] = []
 

@@ -27,9 +27,7 @@ def faces(tmp_path, smooth_picture):
     """
     folder = tmp_path / "faces"
     folder.mkdir()
-    for index, (name, side) in enumerate(
-        [("b-2", 128), ("b-1", 128), ("b-3", 128), ("c-1", 64), ("c-2", 64)]
-    ):
+    for index, (name, side) in enumerate([("b-2", 128), ("b-1", 128), ("b-3", 128), ("c-1", 64), ("c-2", 64)]):
         pixels = (smooth_picture(side, side, index) * 255).byte().permute(1, 2, 0).numpy()
         Image.fromarray(pixels).save(folder / f"{name}.png")
     (folder / "notes.txt").write_text("not a picture")
@@ -166,9 +164,7 @@ def test_contact_sheet(faces, tmp_path):
         assert picture.size == (3 * 256, 24 + 4 * 256), "input, blur, truth; two faces of each set"
         truth = make_case(find_samples(faces)[0], STANDARD, 0).truth
         shown = np.array(picture)[24 : 24 + 256, 512:].astype(int)
-    expected = (
-        functional.interpolate(truth[None], scale_factor=2)[0].mul(255).round().permute(1, 2, 0).numpy()
-    )
+    expected = functional.interpolate(truth[None], scale_factor=2)[0].mul(255).round().permute(1, 2, 0).numpy()
     assert np.abs(shown - expected).max() <= 1
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 

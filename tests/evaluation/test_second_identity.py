@@ -35,9 +35,7 @@ def test_the_chip_is_a_fixed_square_of_the_aligned_face():
 def test_same_person_near_strangers_far(network, shared_dir):
     samples = [s for s in find_samples(shared_dir / "faces" / "val-512-000.tar") if s.set_name == "c"][:6]
     faces = torch.stack([sample.load() for sample in samples])
-    mild = Degradation(
-        sigma=(1.0, 1.0), angle=0.0, reduction=3.0, noise=5.0, quality=70, grey=False, noise_seed=0
-    )
+    mild = Degradation(sigma=(1.0, 1.0), angle=0.0, reduction=3.0, noise=5.0, quality=70, grey=False, noise_seed=0)
     clean, degraded = network(faces), network(torch.stack([mild.apply(face) for face in faces]))
     assert clean.shape == (6, 128)
     assert torch.allclose(clean.norm(dim=1), torch.ones(6), atol=1e-5)

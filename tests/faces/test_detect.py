@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from clrface_core.errors import CLRFaceError
 from clrface_core.faces import retinaface, scan
 from clrface_core.faces.align import FFHQ_TEMPLATE_512
-from clrface_core.faces.closeup import Pose, Sight, look, tilt
+from clrface_core.faces.closeup import Pose, Sight, look, mirrored, tilt
 from clrface_core.faces.detect import Detector, Face, load_detector, order_faces
 from clrface_core.faces.scan import Level, pyramid, tiles
 from clrface_core.faces.search import FaceSearch, distinct, turns_worth_a_scan
@@ -380,16 +380,19 @@ def test_small_pictures_are_also_searched_enlarged() -> None:
     assert [level.scale for level in pyramid(torch.zeros(3, 200, 300))] == [0.5, 1, 2, 4]
 
 
-def test_tiles_cover_a_large_photo_and_overlap() -> None:
-    photo = torch.zeros(1).expand(1, 3, 4000, 6000)
-    covered = np.zeros((4000, 6000), bool)
-    count = 0
-    for x, y, tile in tiles(photo):
-        assert tile.shape[-2:] == (scan.TILE, scan.TILE)
-        covered[y : y + scan.TILE, x : x + scan.TILE] = True
-        count += 1
-    assert covered.all() and count == 35
-    assert [(x, y) for x, y, _ in tiles(photo[..., :1, :1])] == [(0, 0)]
+@pytest.mark.parametrize("height, width", [(4000, 6000), (1, 1), (1024, 1025), (3, 5000)])
+def test_tiles_cover_the_picture_overlap_and_are_small(height: int, width: int) -> None:
+    pixels = torch.zeros(1).expand(1, 3, height, width)
+    covered = np.zeros((height, width), bool)
+    shown = 0
+    for x, y, tile in tiles(pixels):
+        assert max(tile.shape[-2:]) <= scan.TILE
+        assert x == 0 or covered[y, x : x + scan.OVERLAP].all()
+        assert y == 0 or covered[y : y + scan.OVERLAP, x].all()
+        covered[y : y + tile.shape[-2], x : x + tile.shape[-1]] = True
+        shown += tile.shape[-2] * tile.shape[-1]
+    assert covered.all()
+    assert shown < 1.3 * height * width
 
 
 @pytest.mark.parametrize("degrees", [-170, -30, 0, 90, 179])
@@ -433,6 +436,21 @@ def test_a_look_shows_the_place_and_maps_back_what_it_saw() -> None:
     where = torch.tensor([10.5, -20.5])
     x, y = (where + middle).long().tolist()
     assert view[:2, y, x].tolist() == pytest.approx([200 + 2 * 20.5, 180 + 2 * 10.5], abs=0.01)
+
+
+def test_a_network_in_the_mirror_reports_places_outside_it() -> None:
+    picture = ground(96, 128)
+    draw(picture, 50, 40, 70, 10)
+    network = load_yunet()
+    boxes, scores, landmarks = mirrored(network)(picture.flip(-1)[None])
+    plain_boxes, plain_scores, plain_landmarks = network(picture[None])
+    seen, plain = scores[0].argmax(), plain_scores[0].argmax()
+    assert scores[0, seen] == plain_scores[0, plain]
+    x0, y0, x1, y1 = plain_boxes[0, plain].tolist()
+    assert boxes[0, seen].tolist() == pytest.approx([127 - x1, y0, 127 - x0, y1], abs=1e-4)
+    left_eye_mirrored = landmarks[0, seen, 0].tolist()
+    x, y = plain_landmarks[0, plain, 1].tolist()
+    assert left_eye_mirrored == pytest.approx([127 - x, y], abs=1e-4)
 
 
 def test_turned_scans_are_for_turned_or_missing_faces() -> None:

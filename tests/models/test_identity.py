@@ -116,17 +116,13 @@ def test_bfloat16_agrees_with_float32(sface: IdentityNet, face: Callable[..., Te
     assert identity_similarity(low(face(2)), sface(face(2))).min() > 0.995
 
 
-def test_embedding_of_a_face_does_not_depend_on_its_batch(
-    sface: IdentityNet, face: Callable[..., Tensor]
-) -> None:
+def test_embedding_of_a_face_does_not_depend_on_its_batch(sface: IdentityNet, face: Callable[..., Tensor]) -> None:
     together, alone = sface(face(3)), sface(face(3)[1:2])
     assert (together[1] - alone[0]).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("size", [256, 384, 1024])
-def test_embedding_hardly_depends_on_resolution(
-    sface: IdentityNet, face: Callable[..., Tensor], size: int
-) -> None:
+def test_embedding_hardly_depends_on_resolution(sface: IdentityNet, face: Callable[..., Tensor], size: int) -> None:
     resized = nn.functional.interpolate(face(2), (size, size), mode="bilinear", antialias=True)
     assert identity_similarity(sface(resized), sface(face(2))).min() > 0.99
 
@@ -144,9 +140,7 @@ def test_gradient_reaches_the_crop_region_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_following_the_gradient_brings_two_faces_together(
-    face: Callable[..., Tensor], dtype: torch.dtype
-) -> None:
+def test_following_the_gradient_brings_two_faces_together(face: Callable[..., Tensor], dtype: torch.dtype) -> None:
     net = load_identity("sface", dtype=dtype)
     first, second = face(2).split(1)
     target = net(second)
@@ -286,9 +280,7 @@ def test_sface_knows_a_real_face_again(shared_dir: Path, sface: IdentityNet) -> 
     one.save(jpeg, "JPEG", quality=20)
     known = sface(_tensor(one))
     small = one.resize((128, 128), Image.Resampling.BOX)
-    assert identity_similarity(known, sface(_tensor(Image.open(jpeg)))).item() == pytest.approx(
-        0.979, abs=0.02
-    )
+    assert identity_similarity(known, sface(_tensor(Image.open(jpeg)))).item() == pytest.approx(0.979, abs=0.02)
     assert identity_similarity(known, sface(_tensor(small))).item() == pytest.approx(0.9951, abs=0.003)
     assert identity_similarity(known, sface(_tensor(other))).item() == pytest.approx(0.1848, abs=0.005)
     assert known[0, :4].tolist() == pytest.approx([-0.0844, 0.0068, 0.1168, 0.1038], abs=1e-3)
@@ -376,9 +368,7 @@ def test_wrong_arcface_files_are_refused(arcface_file: Path, tmp_path: Path) -> 
             load_identity("arcface", weights=tmp_path / "wrong.pth")
 
     refused([1, 2], "holds a list")
-    refused(
-        {"fc.weight": torch.ones(2)}, r"'input_layer\.0\.weight' of shape \(64, 3, 3, 3\), .* has nothing"
-    )
+    refused({"fc.weight": torch.ones(2)}, r"'input_layer\.0\.weight' of shape \(64, 3, 3, 3\), .* has nothing")
     refused(Path("pickled"), r"cannot be read \(UnpicklingError\)")  # an object: never unpickled
     state = torch.load(arcface_file, weights_only=True)
     refused({**state, "extra": torch.ones(1)}, "also has 'extra'")

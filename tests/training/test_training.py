@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
+from clrface_core.degrade import STANDARD, draw
+from clrface_core.diffusion.schedule import time_grid
+from clrface_core.diffusion.solvers import ddim
 from clrface_core.errors import CLRFaceError
 from clrface_core.models.bundle import build, load_bundle, save_bundle
 from clrface_core.models.irn import IRN
@@ -25,6 +29,7 @@ from clrface_core.training.loop import (
     read_config,
     train,
 )
+from clrface_core.training.stages import RefinerStage
 
 
 @pytest.fixture
@@ -80,6 +85,17 @@ def test_a_256_px_original_is_no_512_px_target(shard: Path) -> None:
         pairs[0]
 
 
+def test_degrading_a_reduced_face_is_reducing_a_degraded_one(smooth_picture: Callable[..., torch.Tensor]) -> None:
+    """So that a small training size sees the standard degradation; only detail finer than its pixels differs."""
+    face = smooth_picture(512, 512)
+    for seed in range(8):
+        degradation = replace(draw(STANDARD, seed), noise=0.0, quality=100)
+        long_way = resize(degradation.apply(face), 256)
+        short_way = degradation.scaled(0.5).apply(resize(face, 256))
+        assert (long_way - short_way).abs().mean() < 1 / 255
+        assert (long_way - short_way).mean().abs() < 0.1 / 255
+
+
 def test_no_augmentation_changes_nothing(smooth_picture: Callable[..., torch.Tensor]) -> None:
     face = smooth_picture(64, 64)
     still = Augmentation(flip=0, scale=0, rotate=0, shift=0, colour=0, gamma=0, saturation=0)
@@ -114,7 +130,11 @@ def test_resuming_is_bit_exact(
             assert torch.equal(value, other.state_dict()[key]), key
     states = [torch.load(tmp_path / run / stage / "checkpoint.pt", weights_only=True) for run in ("whole", "parts")]
     moments = [state["optimiser"]["state"] for state in states]
-    assert all(torch.equal(moments[0][i]["exp_avg_sq"], moments[1][i]["exp_avg_sq"]) for i in moments[0])
+    assert moments[0] and all(
+        torch.equal(torch.as_tensor(value), torch.as_tensor(moments[1][i][key]))
+        for i in moments[0]
+        for key, value in moments[0][i].items()
+    )
 
 
 def losses_of(run: Path, stage: str) -> list[dict]:
@@ -148,6 +168,32 @@ def test_irn_learns(options: Callable[..., TrainOptions], tmp_path: Path) -> Non
     with torch.no_grad():
         restored = degraded + irn.change(degraded)
     assert (restored - clean).abs().mean() < 0.99 * (degraded - clean).abs().mean()
+
+
+def test_the_refiner_meets_the_states_of_its_own_sampling(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
+    prepare(tmp_path / "run", "vq", "irn", "refiner")
+    trainer = train(options("refiner", steps=1, overrides=("trajectory_steps=[4]",)))
+    stage = trainer.stage
+    assert isinstance(stage, RefinerStage)
+    z_d, z_i = torch.randn(2, 1, 3, 16, 16)
+    times = set()
+    for seed in range(12):
+        z_t, t = stage._visited(trainer.network, z_d, z_i, torch.Generator().manual_seed(seed))
+        taken = round(4 * (1 - float(t) / stage.config.t0))
+        times.add(taken)
+        # The same draws by hand, up to the step at which it stopped.
+        generator = torch.Generator().manual_seed(seed)
+        torch.randint(1, (), generator=generator)
+        assert taken == int(torch.randint(4, (), generator=generator))
+        z = stage._noised(z_i, torch.tensor([stage.config.t0]), generator)
+        events: list[dict] = []
+        with torch.no_grad():
+            ddim(
+                lambda z, t: trainer.network(z, z_d, z_i, t), z, time_grid(stage.config.t0, 4), stage.schedule,
+                callback=events.append,
+            )  # fmt: skip
+        assert torch.equal(z_t, events[taken]["z"])
+    assert times == {0, 1, 2, 3}
 
 
 def test_mask_learns_through_guidance_and_the_run_exports(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
