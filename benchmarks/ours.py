@@ -1,0 +1,128 @@
+"""Our pipeline as pieces of work to be measured: end to end, in its stages, and along four scales."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from clrface_core import Restorer
+from clrface_core.diffusion.refine import face_noise
+from clrface_core.faces.align import align_faces
+from clrface_core.faces.detect import Face
+from clrface_core.faces.paste import paste_faces
+from clrface_core.models.bundle import build
+from clrface_core.photo import read_photo
+
+SAMPLE = Path(__file__).parent.parent / "samples" / "grace-hopper.jpg"
+
+Work = Callable[[], object]
+
+
+class Known:
+    """In place of a detector: faces of which it is known where they are."""
+
+    def __init__(self, faces: Sequence[Face]) -> None:
+        self.faces = list(faces)
+
+    def detect(self, image: Tensor) -> list[Face]:
+        return self.faces
+
+
+def restorer(model: str, dtype: torch.dtype, **settings: object) -> Restorer:
+    """The bundled model, or another size with random weights."""
+    bundle = None
+    if model != "s":
+        torch.manual_seed(0)
+        bundle = build(model)
+    return Restorer(bundle, dtype=dtype, **settings)  # type: ignore[arg-type]
+
+
+def end_to_end(steps: int, identity: float, dtype: torch.dtype, model: str = "s") -> Work:
+    """A photo in memory to the restored photo: detect, align, restore, paste."""
+    photo = read_photo(SAMPLE)
+    return partial(restorer(model, dtype).restore, photo, steps=steps, identity=identity)
+
+
+def crop(steps: int, identity: float, dtype: torch.dtype, model: str = "s") -> Work:
+    """One aligned face of 512 px to the restored one: what the peers' forward pass is to be compared with."""
+    return partial(restorer(model, dtype).restore_crops, sample_face(), steps=steps, identity=identity)
+
+
+def sample_face() -> Tensor:
+    """(1,3,512,512): the face of the sample picture."""
+    rgb = read_photo(SAMPLE).rgb
+    return align_faces(rgb, Restorer().detector.detect(rgb)[:1], 512)[0]
+
+
+def stages(dtype: torch.dtype) -> dict[str, Work]:
+    """Each stage for one face on its own, in the order of the flow."""
+    ours = restorer("s", dtype)
+    vq, irn, refiner = ours.bundle.vq, ours.bundle.irn, ours.bundle.refiner
+    assert vq is not None and irn is not None and refiner is not None
+    rgb = read_photo(SAMPLE).rgb
+    faces = ours.detector.detect(rgb)[:1]
+    crops, alignment = align_faces(rgb, faces, 512)
+    x = crops.to(dtype).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        x_i = irn(x)
+        z_d, z_i = vq.encode(torch.cat((x, x_i))).chunk(2)
+    t = torch.full((1,), refiner.config.t0)
+    guidance = ours._guidance(x_i, z_d, z_i, 1.0)
+    works: dict[str, Work] = {
+        "detect": lambda: ours.detector.detect(rgb),
+        "align": lambda: align_faces(rgb, faces, 512),
+        "IRN": lambda: irn(x),
+        "encode both": lambda: vq.encode(torch.cat((x, x_i))),
+        "noise": lambda: face_noise(z_i.shape[1:], seed=0, face=0),
+        "one refiner step": lambda: ours._denoise(z_i, z_d, z_i, t),
+        "one guidance": lambda: guidance(z_i.float(), torch.ones(1)),
+        "quantise": lambda: vq.quantize(z_i.float()),
+        "decode": lambda: vq.decode(z_i),
+        "paste": lambda: paste_faces(rgb, crops, alignment),
+    }
+    return {name: torch.no_grad()(work) if name != "one guidance" else work for name, work in works.items()}
+
+
+def faces(count: int, dtype: torch.dtype) -> Work:
+    """One picture with `count` faces side by side, found beforehand: one step each."""
+    rgb = read_photo(SAMPLE).rgb
+    face = Restorer().detector.detect(rgb)[0]
+    columns = min(count, 8)
+    rows = -(-count // columns)
+    height, width = rgb.shape[1:]
+    known = [_moved(face, (i % columns) * width, (i // columns) * height) for i in range(count)]
+    ours = restorer("s", dtype, detector=Known(known))
+    return partial(ours.restore, rgb.repeat(1, rows, columns), steps=1)
+
+
+def _moved(face: Face, x: float, y: float) -> Face:
+    x0, y0, x1, y1 = face.box
+    return Face((x0 + x, y0 + y, x1 + x, y1 + y), face.score, face.landmarks + np.array([x, y], np.float32))
+
+
+def megapixels(size: float, dtype: torch.dtype, count: int = 1) -> Work:
+    """The sample enlarged to `size` megapixels, or `count` of it tiled to that size: detection included."""
+    rgb = read_photo(SAMPLE).rgb
+    columns = max(1, round(count**0.5))
+    rgb = rgb.repeat(1, -(-count // columns), columns)
+    scale = (size * 1e6 / rgb[0].numel()) ** 0.5
+    photo = functional.interpolate(rgb[None], scale_factor=scale, mode="bilinear")[0]
+    return partial(restorer("s", dtype).restore, photo, steps=1)
+
+
+def frames(count: int, dtype: torch.dtype) -> Work:
+    """`count` pictures one after the other, one face and one step each; the results are not kept."""
+    photo = read_photo(SAMPLE)
+    ours = restorer("s", dtype)
+
+    def work() -> None:
+        for _ in range(count):
+            ours.restore(photo, steps=1)
+
+    return work

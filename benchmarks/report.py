@@ -1,0 +1,112 @@
+"""The measured numbers as Markdown tables, in the README, and as plots."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+START, END = "<!-- benchmarks -->", "<!-- end of benchmarks -->"
+UNITS = {"faces": "faces in the picture", "megapixels": "megapixels", "frames": "frames", "steps": "steps"}
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first hold numbers."""
+    lines = [header, ["---", *["--:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """What the README shows."""
+    machine = results["machine"]
+    gpu = f", {machine['gpu']}" if machine["gpu"] else ""
+    parts = [
+        f"On {machine['cpu']}{gpu}, {machine['threads']} threads, torch {machine['torch']}; medians of "
+        f"{results['repeats']} runs that took turns. Peers have random weights and are timed for their forward pass at "
+        "512 px (Real-ESRGAN: 128 to 512 px); ours is one aligned face, and end to end where it says so: detect, "
+        "align, restore, paste. Peak is that of a process with nothing else in it, torch included."
+    ]
+    for dtype in ("float32", "bfloat16"):
+        if dtype in results:
+            parts += [f"**{dtype}**", _restorers(results[dtype]["restorers"])]
+    first = results.get("float32") or results["bfloat16"]
+    stages = [[name, f"{1000 * seconds:.0f}"] for name, seconds in first["stages"].items()]
+    parts += ["Where the time of one face goes:", table(["stage", "ms"], stages)]
+    if "scaling" in results:
+        parts += ["How it grows, at one step:", _scaling(results["scaling"])]
+    return "\n\n".join(parts)
+
+
+def _restorers(rows: Sequence[dict[str, Any]]) -> str:
+    cells = [
+        [
+            row["name"],
+            f"{row['seconds']:.2f}",
+            f"{row['of']['CodeFormer']:.2f}",
+            f"{row['of']['GFPGAN']:.2f}",
+            f"{row['gmac']:.0f}",
+            f"{row['parameters'] / 1e6:.1f}",
+            f"{row['peak_gb']:.2f}",
+        ]
+        for row in rows
+    ]
+    return table(["", "seconds", "of CodeFormer", "of GFPGAN", "GMAC", "M parameters", "peak GB"], cells)
+
+
+def _scaling(scales: dict[str, list[dict[str, float]]]) -> str:
+    cells = [
+        [f"{point['at']:g} {UNITS[name]}", f"{point['seconds']:.2f}", f"{point['peak_gb']:.2f}"]
+        for name, points in scales.items()
+        for point in points
+    ]
+    return table(["", "seconds", "peak GB"], cells)
+
+
+def plot(scales: dict[str, list[dict[str, float]]], path: Path) -> None:
+    """Seconds and peak memory along each scale, one panel each."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 2.6), layout="constrained")
+    panels = figure.subplots(1, len(scales), squeeze=False)
+    for axes, (name, points) in zip(panels[0], scales.items(), strict=True):
+        at = [point["at"] for point in points]
+        axes.plot(at, [point["seconds"] for point in points], "o-", color="tab:blue")
+        axes.set(xlabel=UNITS[name], ylim=0)
+        axes.set_ylabel("seconds", color="tab:blue")
+        memory = axes.twinx()
+        memory.plot(at, [point["peak_gb"] for point in points], "s--", color="tab:orange", markersize=4)
+        memory.set(ylim=(0, 2.5))
+        memory.set_ylabel("peak GB", color="tab:orange")
+    figure.savefig(path, dpi=110)
+
+
+def replace(text: str, part: str) -> str:
+    """`text` with `part` between its two marks."""
+    before, mark, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not mark or not end:
+        raise SystemExit(f"Expected {START} and {END} in the README, found none: put them where the table belongs.")
+    return f"{before}{START}\n{part}\n{END}{after}"
+
+
+def main() -> None:
+    root = Path(__file__).parent.parent
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
+    parser.add_argument("results", type=Path, help="JSON that `python -m benchmarks` wrote")
+    parser.add_argument("--readme", type=Path, default=root / "README.md", help="file whose table is replaced")
+    parser.add_argument("--plot", type=Path, default=root / "docs" / "scaling.png", help="where the plots go")
+    args = parser.parse_args()
+    results = json.loads(args.results.read_text())
+    part = markdown(results)
+    if "scaling" in results:
+        args.plot.parent.mkdir(parents=True, exist_ok=True)
+        plot(results["scaling"], args.plot)
+        part += f"\n\n![Time and memory along the four scales]({os.path.relpath(args.plot, args.readme.parent)})"
+    args.readme.write_text(replace(args.readme.read_text(), part))
+
+
+if __name__ == "__main__":
+    main()

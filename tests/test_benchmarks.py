@@ -1,0 +1,81 @@
+"""The clock takes turns, the counters count, and the report lands between its marks."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import nn
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def measure() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("benchmarks_measure", ROOT / "benchmarks" / "measure.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_medians_warm_up_and_take_turns(measure: ModuleType) -> None:
+    calls: list[str] = []
+    waits = iter([0.0, 0.03, 0.3, 0.03])
+
+    def slow() -> None:
+        calls.append("slow")
+        time.sleep(next(waits))
+
+    seconds = measure.medians({"slow": slow, "quick": lambda: calls.append("quick")}, repeats=3)
+    assert calls == ["slow", "quick"] * 4
+    assert 0.03 <= seconds["slow"] < 0.2, "the one slow run does not count"
+    assert seconds["quick"] < 0.01
+
+
+def test_gmac_and_parameters_of_a_convolution(measure: ModuleType) -> None:
+    conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+    assert measure.parameters(conv, None, conv) == 2 * 8 * 3 * 9
+    assert measure.gmac(lambda: conv(torch.zeros(1, 3, 100, 100))) == pytest.approx(8 * 3 * 9 * 1e4 / 1e9)
+
+
+def results() -> dict:
+    row = {"name": "s, 4 steps", "seconds": 0.5, "of": {"CodeFormer": 0.125, "GFPGAN": 0.25}, "gmac": 60.0,
+           "parameters": 15e6, "peak_gb": 1.0}  # fmt: skip
+    return {
+        "machine": {"cpu": "A", "threads": 2, "gpu": None, "torch": "2"}, "repeats": 3,
+        "float32": {"stages": {"IRN": 0.1234}, "restorers": [row]},
+        "scaling": {"faces": [{"at": 1, "seconds": 1.5, "peak_gb": 0.9}, {"at": 40, "seconds": 30, "peak_gb": 1.1}]},
+    }  # fmt: skip
+
+
+def report(tmp_path: Path, readme: str) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "results.json").write_text(json.dumps(results()))
+    (tmp_path / "README.md").write_text(readme)
+    command = [sys.executable, "-m", "benchmarks.report", str(tmp_path / "results.json")]
+    command += ["--readme", str(tmp_path / "README.md"), "--plot", str(tmp_path / "docs" / "scaling.png")]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_report_replaces_what_stands_between_its_marks(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="plots need matplotlib (the extra `benchmarks`)")
+    done = report(tmp_path, "before <!-- benchmarks -->old<!-- end of benchmarks --> after")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith("before") and text.endswith("after") and "old" not in text
+    assert "| s, 4 steps | 0.50 | 0.12 | 0.25 | 60 | 15.0 | 1.00 |" in text
+    assert "| IRN | 123 |" in text and "| 40 faces in the picture | 30.00 | 1.10 |" in text
+    assert "(docs/scaling.png)" in text
+    assert (tmp_path / "docs" / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_readme_without_marks_is_left_alone(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="plots need matplotlib (the extra `benchmarks`)")
+    done = report(tmp_path, "no marks")
+    assert done.returncode != 0 and "found none" in done.stderr
+    assert (tmp_path / "README.md").read_text() == "no marks"
