@@ -209,20 +209,16 @@ class Codebook(nn.Module):
         # Moves of the whole model between devices reach the codebook, changes of its dtype do not.
         return super()._apply(lambda tensor: tensor.to(fn(tensor).device), recurse)
 
-    # One block of distances is positions x entries floats: 2048 x 8192 stays inside a core's cache reach and
-    # keeps the peak flat in the size of the picture.
-    _positions_at_once = 2048
-
     @torch.no_grad()
     def nearest(self, z: Tensor) -> Tensor:
         """Indices (B,h,w) of the entries nearest to `z` (B,C,h,w), compared in float32."""
         flat = rearrange(z, "b c h w -> (b h w) c").float()
         entries = self.embedding.weight.float()
         half_norms = entries.square().sum(1) / 2  # |z-e|^2 orders like |e|^2/2 - z.e
-        chunks = [
-            torch.addmm(half_norms, chunk, entries.T, alpha=-1).argmin(1)
-            for chunk in flat.split(self._positions_at_once)
-        ]
+        # One block of distances is positions x entries floats. A CPU is three times as fast when it stays in the
+        # cache, and `max` twice as fast as `argmax`; a GPU wants few large blocks.
+        at_once = 256 if z.device.type == "cpu" else 16384
+        chunks = [torch.addmm(half_norms, c, entries.T, beta=-1).max(1).indices for c in flat.split(at_once)]
         return torch.cat(chunks).view(z.shape[0], *z.shape[2:])
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -265,17 +261,28 @@ class VQModel(nn.Module):
                 f"The VQ encoder expects pictures (B,3,H,W) with sides that are multiples of {f}, "
                 f"got {tuple(x.shape)}: resize or pad them first."
             )
-        return self.quant_conv(self.encoder(x * 2 - 1))
+        return _one_by_one(lambda part: self.quant_conv(self.encoder(part * 2 - 1)), x)
 
     def decode(self, z: Tensor) -> Tensor:
         """Picture of a latent, [0,1] up to small overshoots (not clamped, so that gradients live)."""
-        return (self.decoder(self.post_quant_conv(z)) + 1) / 2
+        return _one_by_one(lambda part: (self.decoder(self.post_quant_conv(part)) + 1) / 2, z)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Reconstruction, continuous latent, quantised latent, indices; gradients pass straight through."""
         z = self.encode(x)
         z_q, indices = self.quantize(z)
         return self.decode(z + (z_q - z).detach()), z, z_q, indices
+
+
+def _one_by_one(network: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    """`network` on every picture of a batch: on a CPU, and where no gradient is wanted, one at a time.
+
+    At full resolution the feature maps of two 512 px faces are past what the allocator keeps and the caches
+    hold: encoding both at once takes 1.7 times as long as one after the other, and twice the memory.
+    """
+    if batch.device.type != "cpu" or torch.is_grad_enabled() or len(batch) < 2:
+        return network(batch)
+    return torch.cat([network(part) for part in batch.split(1)])
 
 
 @torch.no_grad()
