@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -14,7 +13,6 @@ from torch.nn import functional
 from clrface_core import Restorer
 from clrface_core.diffusion.refine import face_noise
 from clrface_core.faces.align import align_faces
-from clrface_core.faces.detect import Face
 from clrface_core.faces.paste import paste_faces
 from clrface_core.models.bundle import build
 from clrface_core.photo import read_photo
@@ -24,23 +22,13 @@ SAMPLE = Path(__file__).parent.parent / "samples" / "grace-hopper.jpg"
 Work = Callable[[], object]
 
 
-class Known:
-    """In place of a detector: faces of which it is known where they are."""
-
-    def __init__(self, faces: Sequence[Face]) -> None:
-        self.faces = list(faces)
-
-    def detect(self, image: Tensor) -> list[Face]:
-        return self.faces
-
-
-def restorer(model: str, dtype: torch.dtype, **settings: object) -> Restorer:
+def restorer(model: str, dtype: torch.dtype) -> Restorer:
     """The bundled model, or another size with random weights."""
     bundle = None
     if model != "s":
         torch.manual_seed(0)
         bundle = build(model)
-    return Restorer(bundle, dtype=dtype, **settings)  # type: ignore[arg-type]
+    return Restorer(bundle, dtype=dtype)
 
 
 def end_to_end(steps: int, identity: float, dtype: torch.dtype, model: str = "s") -> Work:
@@ -89,21 +77,17 @@ def stages(dtype: torch.dtype) -> dict[str, Work]:
     return {name: torch.no_grad()(work) if name != "one guidance" else work for name, work in works.items()}
 
 
+CROWD = 40
+
+
 def faces(count: int, dtype: torch.dtype) -> Work:
-    """One picture with `count` faces side by side, found beforehand: one step each."""
-    rgb = read_photo(SAMPLE).rgb
-    face = Restorer().detector.detect(rgb)[0]
-    columns = min(count, 8)
-    rows = -(-count // columns)
-    height, width = rgb.shape[1:]
-    known = [_moved(face, (i % columns) * width, (i // columns) * height) for i in range(count)]
-    ours = restorer("s", dtype, detector=Known(known))
-    return partial(ours.restore, rgb.repeat(1, rows, columns), steps=1)
-
-
-def _moved(face: Face, x: float, y: float) -> Face:
-    x0, y0, x1, y1 = face.box
-    return Face((x0 + x, y0 + y, x1 + x, y1 + y), face.score, face.landmarks + np.array([x, y], np.float32))
+    """`count` of the 40 faces of one picture (the sample, 8 x 5 times), all of which detection finds: one step each."""
+    picture = read_photo(SAMPLE).rgb.repeat(1, 5, 8)
+    ours = restorer("s", dtype)
+    found = len(ours.detector.detect(picture))
+    if found < CROWD:
+        raise RuntimeError(f"Expected {CROWD} faces in the picture, the detector found {found}.")
+    return partial(ours.restore, picture, steps=1, faces=range(count))
 
 
 def megapixels(size: float, dtype: torch.dtype, count: int = 1) -> Work:
