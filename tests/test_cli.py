@@ -52,6 +52,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> list[Face]:
 
     monkeypatch.setattr("clrface_core.pipeline.load_detector", lambda *args, **kwargs: Given())
     monkeypatch.setattr("clrface_core.pipeline.SIZE", SIDE)
+    monkeypatch.setattr("clrface_core.stages.SIZE", SIDE)
     return faces
 
 

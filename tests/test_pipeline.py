@@ -33,6 +33,7 @@ SIDE = 128
 @pytest.fixture(autouse=True)
 def small_crops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clrface_core.pipeline.SIZE", SIDE)
+    monkeypatch.setattr("clrface_core.stages.SIZE", SIDE)
 
 
 class Given:
