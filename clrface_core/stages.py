@@ -77,6 +77,14 @@ class FaceStages:
         self._wanted = dtype
         self._model, self._identity = model, identity_net
 
+    @classmethod
+    def around(cls, bundle: Bundle, device: torch.device, dtype: torch.dtype, **settings: Any) -> FaceStages:
+        """Stages that use the networks as they are: the caller has put them on the device, in the dtype, and may
+        move them between calls. `settings`: identity_net and batch_size."""
+        stages = cls(bundle, device=device, dtype=dtype, **settings)
+        stages.bundle = _ready(bundle)
+        return stages
+
     @cached_property
     def dtype(self) -> torch.dtype:
         """The number format of the networks."""
@@ -89,14 +97,7 @@ class FaceStages:
             bundle = copy.deepcopy(self._model).to(self.device, self.dtype)
         else:
             bundle = load_bundle(self._model, self.device, self.dtype)
-        absent = [name for name in ("vq", "irn", "refiner") if getattr(bundle, name) is None]
-        if absent:
-            raise CLRFaceError(
-                f"Expected a bundle with vq, irn and refiner, {absent[0]} is missing: train that stage first."
-            )
-        for network in bundle.networks().values():
-            network.eval().requires_grad_(False)
-        return bundle.to(memory_format=torch.channels_last)
+        return _ready(bundle).to(memory_format=torch.channels_last)
 
     @cached_property
     def identity_net(self) -> IdentityNet:
@@ -253,6 +254,18 @@ class FaceStages:
         """The picture of a half-size latent: a recognition network looks at 112 px, this is a quarter of the work."""
         assert self.bundle.vq is not None
         return self.bundle.vq.decode(F.avg_pool2d(z, 2).to(self.dtype)).float()
+
+
+def _ready(bundle: Bundle) -> Bundle:
+    """The bundle, complete and in evaluation mode; CLRFaceError where a network is missing."""
+    absent = [name for name in ("vq", "irn", "refiner") if getattr(bundle, name) is None]
+    if absent:
+        raise CLRFaceError(
+            f"Expected a bundle with vq, irn and refiner, {absent[0]} is missing: train that stage first."
+        )
+    for network in bundle.networks().values():
+        network.eval().requires_grad_(False)
+    return bundle
 
 
 def _report(callback: Progress, faces: list[int], count: int, state: dict[str, Any]) -> None:

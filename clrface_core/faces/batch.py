@@ -1,0 +1,161 @@
+"""The faces of several pictures of one size, as one list: what travels between finding, choosing and pasting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..errors import CLRFaceError
+from .align import Alignment, align_faces
+from .detect import Detector, Face, order_faces
+from .paste import paste_faces
+
+SIDES: dict[str, Callable[[Face, int, int], bool]] = {
+    "any": lambda face, width, height: True,
+    "left half": lambda face, width, height: face.centre[0] < width / 2,
+    "right half": lambda face, width, height: face.centre[0] >= width / 2,
+    "top half": lambda face, width, height: face.centre[1] < height / 2,
+    "bottom half": lambda face, width, height: face.centre[1] >= height / 2,
+}
+"""Parts of a picture in which the centre of a face may lie."""
+
+
+@dataclass(frozen=True)
+class FaceBatch:
+    """Which faces were cut out of which picture, and where they lie.
+
+    frames: how many pictures there are, faces or not. frame, faces, numbers: for every crop its picture, the
+    detected face, and its number within that picture (what a preview shows and a choice names). alignment:
+    where the crops lie; its image size is that of every picture.
+    """
+
+    frames: int
+    frame: tuple[int, ...]
+    faces: tuple[Face, ...]
+    numbers: tuple[int, ...]
+    alignment: Alignment
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def select(self, indices: Sequence[int]) -> FaceBatch:
+        """These crops only, in this order; numbers stay what they were."""
+        return replace(
+            self,
+            frame=tuple(self.frame[i] for i in indices),
+            faces=tuple(self.faces[i] for i in indices),
+            numbers=tuple(self.numbers[i] for i in indices),
+            alignment=self.alignment.select(list(indices)),
+        )
+
+    def of_frame(self, frame: int) -> list[int]:
+        """Positions of the crops that come from this picture."""
+        return [i for i, where in enumerate(self.frame) if where == frame]
+
+
+def cut_faces(images: Tensor, found: Sequence[Sequence[Face]], size: int = 512) -> tuple[Tensor, FaceBatch]:
+    """Crops (N,3,size,size) of the faces `found` in each of the pictures (B,3,H,W), numbered as they come."""
+    if images.ndim != 4 or len(images) != len(found) or not len(images):
+        raise CLRFaceError(
+            f"Expected pictures (B,3,H,W) and a list of faces for each, got {tuple(images.shape)} and {len(found)} "
+            "lists: give as many."
+        )
+    cuts = [align_faces(image, faces, size) for image, faces in zip(images, found, strict=True)]
+    alignment = replace(cuts[0][1], matrices=torch.cat([alignment.matrices for _, alignment in cuts]))
+    where = [(frame, face, number) for frame, faces in enumerate(found) for number, face in enumerate(faces)]
+    frame, faces, numbers = zip(*where, strict=True) if where else ((), (), ())
+    return torch.cat([crops for crops, _ in cuts]), FaceBatch(len(images), frame, faces, numbers, alignment)
+
+
+def find_faces(
+    images: Tensor, detector: Detector, *, order: str = "area", min_size: float = 0, at_most: int = 0
+) -> Iterator[list[Face]]:
+    """The faces of one picture after the other, ordered; those whose box is smaller than `min_size` px left out.
+
+    min_size: of the box's longer side. at_most: faces per picture, the first in the order; 0 is all.
+    """
+    for image in images:
+        faces = order_faces([face for face in detector.detect(image) if _side(face) >= min_size], by=order)
+        yield faces[:at_most] if at_most else faces
+
+
+def _side(face: Face) -> float:
+    x0, y0, x1, y1 = face.box
+    return max(x1 - x0, y1 - y0)
+
+
+def choose(
+    batch: FaceBatch,
+    *,
+    numbers: Sequence[int] | None = None,
+    at_most: int = 0,
+    order: str = "area",
+    side: str = "any",
+    min_size: float = 0,
+) -> list[int]:
+    """Positions of the crops that pass every filter, picture by picture.
+
+    numbers: of the faces within their picture, None is all; numbers that a picture does not have are passed
+    over there, but one that no picture has is an error. side: a name out of SIDES, where the face's centre lies.
+    min_size: of the box's longer side in pixels. at_most: faces per picture, the first in `order`; 0 is all.
+    """
+    if side not in SIDES:
+        raise CLRFaceError(f"Expected a side ({', '.join(SIDES)}), got {side!r}: use one of them.")
+    unknown = sorted(set(numbers or ()) - set(batch.numbers))
+    if unknown and len(batch):
+        raise CLRFaceError(
+            f"Expected face numbers that were found (0 to {max(batch.numbers)}), got {unknown[0]}: see the preview."
+        )
+    height, width = batch.alignment.image_size
+    chosen: list[int] = []
+    for frame in range(batch.frames):
+        here = [
+            i
+            for i in batch.of_frame(frame)
+            if (numbers is None or batch.numbers[i] in numbers)
+            and SIDES[side](batch.faces[i], width, height)
+            and _side(batch.faces[i]) >= min_size
+        ]
+        place = {id(batch.faces[i]): i for i in here}
+        ordered = [place[id(face)] for face in order_faces([batch.faces[i] for i in here], by=order)]
+        chosen += ordered[:at_most] if at_most else ordered
+    return chosen
+
+
+def paste_batch(
+    images: Tensor,
+    crops: Tensor | Sequence[Tensor],
+    batch: FaceBatch,
+    region_mask: Tensor | None = None,
+    **settings: object,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every picture with its faces put back, and its blend mask (1,H,W); see `paste_faces` for the settings.
+
+    images: (B,3,H,W), or one picture for all. crops: one per entry of `batch`. region_mask: (B,H,W) or (1,H,W).
+    A picture without faces comes back as it is, with an empty mask.
+    """
+    if len(crops) != len(batch):
+        raise CLRFaceError(
+            f"Expected {len(batch)} crops for this alignment, got {len(crops)}: paste what was cut out with it."
+        )
+    if len(images) not in (1, batch.frames):
+        raise CLRFaceError(
+            f"Expected {batch.frames} pictures for this alignment, got {len(images)}: give the ones it was made from."
+        )
+    for frame in range(batch.frames):
+        image = images[frame if len(images) > 1 else 0]
+        here = batch.of_frame(frame)
+        region = None if region_mask is None else region_mask[frame if len(region_mask) > 1 else 0]
+        if not here:
+            yield image, image.new_zeros(1, *image.shape[1:], dtype=torch.float32)
+            continue
+        yield paste_faces(
+            image,
+            [crops[i] for i in here],
+            batch.alignment.select(here),
+            region_mask=region,
+            **settings,  # type: ignore[arg-type]
+        )
