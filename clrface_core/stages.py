@@ -179,7 +179,7 @@ class FaceStages:
 
     @torch.no_grad()
     def mask(self, z_d: Tensor, z_i: Tensor) -> Tensor | None:
-        """Where guidance may act: (B,C,h,w) float32 in [0,1], or None for a model without a mask."""
+        """Where guidance may act: (B,1 or C,h,w) float32 in [0,1], or None for a model without a mask."""
         if self.bundle.mask is None:
             return None
         return self.bundle.mask(self._latent(z_d), self._latent(z_i)).float()
@@ -248,12 +248,13 @@ class FaceStages:
     @torch.no_grad()
     def _guidance(self, x_i: Tensor, mask: Tensor | None, strength: float) -> IdentityGuidance:
         target = self.identity_net(x_i.to(self.device).float().clamp(0, 1))
-        return IdentityGuidance(self._decode_half_size, self.identity_net, target, strength, mask)
+        return IdentityGuidance(self.decode_half_size, self.identity_net, target, strength, mask)
 
-    def _decode_half_size(self, z: Tensor) -> Tensor:
-        """The picture of a half-size latent: a recognition network looks at 112 px, this is a quarter of the work."""
+    def decode_half_size(self, z: Tensor) -> Tensor:
+        """The picture of a half-size latent, differentiable and not clamped, at a quarter of the work: enough for a
+        recognition network, which looks at 112 px, and for a preview."""
         assert self.bundle.vq is not None
-        return self.bundle.vq.decode(F.avg_pool2d(z, 2).to(self.dtype)).float()
+        return self.bundle.vq.decode(F.avg_pool2d(z.to(self.device), 2).to(self.dtype)).float()
 
 
 def _ready(bundle: Bundle) -> Bundle:

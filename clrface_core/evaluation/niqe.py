@@ -65,7 +65,9 @@ def patch_features(grey: Tensor) -> Tensor:
         )
     grey = grey[: rows * BLOCK, : columns * BLOCK]
     half = _halving(grey.shape[0]) @ grey @ _halving(grey.shape[1]).T
-    return torch.cat([_features(_patches(_normalised(grey), BLOCK)), _features(_patches(_normalised(half), BLOCK // 2))], 1)
+    return torch.cat(
+        [_features(_patches(_normalised(grey), BLOCK)), _features(_patches(_normalised(half), BLOCK // 2))], 1
+    )
 
 
 def _normalised(grey: Tensor) -> Tensor:

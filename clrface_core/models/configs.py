@@ -26,7 +26,7 @@ CONFIGS: dict[str, ModelConfig] = {
         vq=VQConfig(ch=16, ch_mult=(1, 2, 6), num_res_blocks=1, n_embed=4096, norm_groups=0, mid_attention=False),
         irn=IRNConfig(UNetConfig(widths=(48, 128, 256), blocks=(1, 2, 3)), patch=4, reduce=2),
         refiner=RefinerConfig(UNetConfig(widths=(64, 128, 256), blocks=(1, 2, 3))),
-        mask=MaskConfig(),
+        mask=MaskConfig(maps=1),
     ),
     "base": ModelConfig(
         vq=VQConfig(),
@@ -34,12 +34,12 @@ CONFIGS: dict[str, ModelConfig] = {
         refiner=RefinerConfig(
             UNetConfig(widths=(224, 448, 672, 896), blocks=(2, 2, 2, 2), norm_groups=32, head_channels=32)
         ),
-        mask=MaskConfig(width=64),
+        mask=MaskConfig(width=64, maps=1),
     ),
     "tiny": ModelConfig(
         vq=VQConfig(ch=8, ch_mult=(1, 1, 1), num_res_blocks=1, n_embed=64, norm_groups=4, mid_attention=False),
         irn=IRNConfig(UNetConfig(widths=(8, 16), blocks=(1, 1), norm_groups=4, head_channels=16), reduce=2),
         refiner=RefinerConfig(UNetConfig(widths=(8, 16), blocks=(1, 1), norm_groups=4, head_channels=16)),
-        mask=MaskConfig(width=4, dilations=(1, 2)),
+        mask=MaskConfig(width=4, dilations=(1, 2), maps=1),
     ),
 }

@@ -11,15 +11,20 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """A small head: `width` channels, `dilations` one 3x3 convolution each, wide enough to see a feature."""
+    """A small head: `width` channels, `dilations` one 3x3 convolution each, wide enough to see a feature.
+
+    maps: 1 for one mask that all channels of the latent share, so that it can be shown, and painted over, as a
+    picture; or as many as there are channels.
+    """
 
     channels: int = 3
+    maps: int = 3
     width: int = 32
     dilations: tuple[int, ...] = (1, 2, 4, 8)
 
 
 class MaskHead(nn.Module):
-    """(z_d, z_I), each (B,C,h,w), to a mask (B,C,h,w) in [0,1] by a sigmoid.
+    """(z_d, z_I), each (B,C,h,w), to a mask (B,maps,h,w) in [0,1] by a sigmoid.
 
     It works on a half-size latent: identity is a matter of features, not of single latents, and the mask
     comes out smooth. The last bias starts at +1: an untrained mask lets most of the gradient through.
@@ -34,7 +39,7 @@ class MaskHead(nn.Module):
             layers += [nn.Conv2d(channels, config.width, 3, padding=dilation, dilation=dilation), nn.SiLU()]
             channels = config.width
         self.body = nn.Sequential(*layers)
-        self.logits = nn.Conv2d(channels, config.channels, 3, padding=1)
+        self.logits = nn.Conv2d(channels, config.maps, 3, padding=1)
         nn.init.zeros_(self.logits.weight)
         nn.init.ones_(self.logits.bias)  # type: ignore[arg-type]
 

@@ -70,7 +70,7 @@ def test_a_face_does_not_see_its_batch() -> None:
 def test_mask_is_a_mask() -> None:
     head = MaskHead(TINY.mask)
     mask = head(torch.randn(2, 3, 16, 24), torch.randn(2, 3, 16, 24))
-    assert mask.shape == (2, 3, 16, 24)
+    assert mask.shape == (2, 1, 16, 24)
     assert torch.allclose(mask, torch.tensor(1.0).sigmoid())
     mask = shake(head)(torch.randn(2, 3, 16, 24), torch.randn(2, 3, 16, 24))
     assert 0 < mask.min() < mask.max() < 1
