@@ -1,0 +1,39 @@
+"""One node per stage of the flow, and one for all of it."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+from typing_extensions import override
+
+
+class CLRFaceExtension(ComfyExtension):
+    """What ComfyUI asks for the nodes."""
+
+    @override
+    async def on_load(self) -> None:
+        from .models import register_folder
+
+        register_folder()
+
+    @override
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        from .degrade import DegradeFace
+        from .detect import DetectAlignFaces
+        from .latents import IRNInit, VQDecode, VQEncode
+        from .mask import IdentityMask
+        from .models import LoadModel
+        from .paste import FacePaste
+        from .restore import RestoreFaces
+        from .sampler import LatentRefineSampler
+        from .select import SelectFaces
+        from .similarity import FaceSimilarity
+
+        return [
+            LoadModel, DetectAlignFaces, SelectFaces, VQEncode, IRNInit, IdentityMask, LatentRefineSampler, VQDecode,
+            FacePaste, RestoreFaces, FaceSimilarity, DegradeFace,
+        ]  # fmt: skip
+
+
+async def comfy_entrypoint() -> CLRFaceExtension:
+    """ComfyUI's way in."""
+    return CLRFaceExtension()

@@ -1,0 +1,47 @@
+"""Degrade Face: a worse picture, to try things out."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from .types import CATEGORY, seed_input
+
+
+class DegradeFace(io.ComfyNode):
+    """Pictures to blurred, small, noisy and compressed ones."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CLRFaceDegradeFace",
+            display_name="Degrade Face",
+            category=CATEGORY,
+            description="Blur, reduction, noise and JPEG, drawn by a seed, at the same size.",
+            search_aliases=["blur face", "jpeg artifacts", "make low quality", "test degradation"],
+            inputs=[
+                io.Image.Input("image", tooltip="Pictures.\nMeant for aligned faces of 512 px."),
+                io.Combo.Input(
+                    "preset",
+                    options=["standard", "mild"],
+                    default="mild",
+                    tooltip="How bad it may get.\nmild leaves the person; standard goes down to 16 px of face.",
+                ),
+                seed_input("the damage"),
+            ],
+            outputs=[io.Image.Output("image", display_name="image", tooltip="The damaged pictures, of the same size.")],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, preset: str, seed: int) -> io.NodeOutput:
+        from ..clrface_core.degrade import PRESETS, degrade
+        from .host import Progress, images, pictures
+
+        photos = pictures(image)
+        progress = Progress(len(photos))
+        damaged = torch.empty_like(photos)
+        for index, photo in enumerate(photos):
+            damaged[index] = degrade(photo, PRESETS[preset], seed=(seed, index))
+            progress.advance(1)
+        return io.NodeOutput(images(damaged))

@@ -1,0 +1,77 @@
+"""Select Faces: some of the crops, by number, size, order and side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from .detect import ORDERS
+from .types import CATEGORY, Alignment
+
+
+class SelectFaces(io.ComfyNode):
+    """Crops to fewer crops."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        from ..clrface_core.faces.batch import SIDES
+
+        return io.Schema(
+            node_id="CLRFaceSelectFaces",
+            display_name="Select Faces",
+            category=CATEGORY,
+            description="Keeps the faces that pass every filter; the others stay as they are in the picture.",
+            search_aliases=["choose face", "pick face", "face index", "filter faces"],
+            inputs=[
+                io.Image.Input("crops", tooltip="Aligned faces.\nFrom 'Detect & Align Faces'."),
+                Alignment.Input("alignment", tooltip="Where they lie.\nFrom the same node as the crops."),
+                io.String.Input(
+                    "numbers",
+                    default="",
+                    tooltip="Numbers of the preview, such as 0,2.\nEmpty takes all. Click the preview to fill it.",
+                ),
+                io.Combo.Input(
+                    "order", options=ORDERS, default="area", tooltip="Which come first where not all are taken."
+                ),
+                io.Combo.Input(
+                    "side", options=list(SIDES), default="any", tooltip="Where in the picture the face's centre lies."
+                ),
+                io.Int.Input(
+                    "min_size",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    tooltip="Smallest box, in pixels of the picture.\n0 takes all.",
+                ),
+                io.Int.Input(
+                    "at_most",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="Faces per picture, the first in order.\n0 takes all.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("crops", display_name="crops", tooltip="The chosen faces."),
+                Alignment.Output("alignment", display_name="alignment", tooltip="Where they lie."),
+                io.Int.Output("count", display_name="count", tooltip="How many were chosen."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, crops: Tensor, alignment: Any, numbers: str, order: str, side: str, min_size: int, at_most: int
+    ) -> io.NodeOutput:
+        from ..clrface_core.errors import CLRFaceError
+        from ..clrface_core.faces.batch import choose
+        from ..clrface_core.pipeline import parse_numbers
+
+        if len(crops) != len(alignment):
+            raise CLRFaceError(
+                f"Expected {len(alignment)} crops for this alignment, got {len(crops)}: connect both from one node."
+            )
+        wanted = parse_numbers(numbers) if numbers.strip() else None
+        chosen = choose(alignment, numbers=wanted, at_most=at_most, order=order, side=side, min_size=min_size)
+        return io.NodeOutput(crops[chosen], alignment.select(chosen), len(chosen))

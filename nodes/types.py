@@ -1,0 +1,31 @@
+"""The types of our own that travel along the wires, and the category of every node."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+CATEGORY = "CLR-Face"
+
+Model = io.Custom("CLRFACE_MODEL")
+Alignment = io.Custom("CLRFACE_ALIGNMENT")
+FaceLandmarks = io.Custom("FACE_LANDMARKS")  # ComfyUI's own, of its MediaPipe nodes
+
+
+def model_input() -> io.Input:
+    """The model, as every node asks for it."""
+    return Model.Input(
+        "model",
+        tooltip="The CLR-Face model.\nComes from 'Load CLR-Face Model'.",
+    )
+
+
+def seed_input(what: str) -> io.Input:
+    """A seed with the control that changes it after every run."""
+    return io.Int.Input(
+        "seed",
+        default=0,
+        min=0,
+        max=0xFFFFFFFFFFFFFFFF,
+        control_after_generate=True,
+        tooltip=f"Seed of {what}.\nThe same seed gives the same result, however faces are batched.",
+    )
