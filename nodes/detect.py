@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from .types import CATEGORY, Alignment, FaceLandmarks
@@ -117,7 +116,7 @@ class DetectAlignFaces(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..clrface_core.faces.batch import cut_faces, find_faces
         from ..clrface_core.faces.preview import numbered
-        from .host import Progress, images, pictures
+        from .host import Progress, images, pictures, shown
 
         photos = pictures(image)
         looking = Looking(load(detector, score_threshold), face_landmarks, bboxes, len(photos))
@@ -127,10 +126,11 @@ class DetectAlignFaces(io.ComfyNode):
             found.append(faces)
             progress.advance(1)
         crops, batch = cut_faces(photos, found)
-        shown = [numbered(photo, faces, range(len(faces))) for photo, faces in zip(photos, found, strict=True)]
+        previews = (numbered(photo, faces, range(len(faces))) for photo, faces in zip(photos, found, strict=True))
         boxes = [[frame, number, *face.box] for frame, faces in enumerate(found) for number, face in enumerate(faces)]
-        preview = ui.PreviewImage(torch.stack(shown).movedim(1, -1), cls=cls).as_dict()
-        preview |= {"clrface_faces": boxes, "clrface_size": [photos.shape[3], photos.shape[2]]}
+        preview = {
+            "images": shown(previews), "clrface_faces": boxes, "clrface_size": [photos.shape[3], photos.shape[2]],
+        }  # fmt: skip
         return io.NodeOutput(images(crops), batch, len(batch), ui=preview)
 
 

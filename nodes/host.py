@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import comfy.model_management as memory
+import comfy.model_patcher
+import folder_paths
 import torch
 from comfy.cli_args import LatentPreviewMethod, args
-from comfy.model_patcher import CoreModelPatcher
 from comfy.utils import ProgressBar
 from PIL import Image
 from torch import Tensor, nn
@@ -95,20 +98,34 @@ def identity_network() -> IdentityNet:
 
 
 @lru_cache(maxsize=1)
-def _identity() -> tuple[IdentityNet, CoreModelPatcher]:
+def _identity() -> tuple[IdentityNet, comfy.model_patcher.ModelPatcher]:
     from ..clrface_core.models.identity import load_identity
 
     network = load_identity("sface")
     return network, _managed(network)
 
 
-def _managed(network: nn.Module) -> CoreModelPatcher:
-    return CoreModelPatcher(
+def _managed(network: nn.Module) -> comfy.model_patcher.ModelPatcher:
+    """The network in ComfyUI's hands. Which kind of patcher is the right one is only known once ComfyUI has started."""
+    kind = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    return kind(
         network,
         load_device=memory.get_torch_device(),
         offload_device=memory.unet_offload_device(),
-        size=memory.module_size(network),
     )
+
+
+def shown(images: Iterable[Tensor]) -> list[dict[str, str]]:
+    """Pictures (3,H,W) as files of ComfyUI's temporary folder, in the form in which the browser asks for them."""
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for image in images:
+        name = f"clrface_{uuid4().hex}.png"
+        pixels = (image.float().clamp(0, 1) * 255).round().byte().movedim(0, -1).cpu().numpy()
+        Image.fromarray(pixels).save(folder / name, compress_level=1)
+        files.append({"filename": name, "subfolder": "", "type": "temp"})
+    return files
 
 
 class Progress:

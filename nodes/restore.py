@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from .detect import detection_inputs
@@ -77,7 +77,7 @@ class RestoreFaces(io.ComfyNode):
         from ..clrface_core.pictures import restore_pictures
         from ..clrface_core.stages import Sampling
         from .detect import load
-        from .host import Progress, intermediate, pictures
+        from .host import Progress, intermediate, pictures, shown
         from .models import bundled_model
         from .paste import region_mask
 
@@ -101,10 +101,5 @@ class RestoreFaces(io.ComfyNode):
             changed[frame] = where[0].to(changed)
             count += faces
             progress.advance((frame + 1) * steps - progress.done)
-        return io.NodeOutput(result, changed, count, ui=compared(image, result, cls))
-
-
-def compared(before: Tensor, after: Tensor, cls: type[io.ComfyNode]) -> dict[str, Any]:
-    """What the before/after view shows: the first picture, as it was and as it is."""
-    first = [ui.PreviewImage(pictures[:1].float(), cls=cls).as_dict()["images"] for pictures in (before, after)]
-    return {"clrface_before": first[0], "clrface_after": first[1]}
+        before, after = shown([photos[0]]), shown([result[0].movedim(-1, 0)])  # of the first picture
+        return io.NodeOutput(result, changed, count, ui={"clrface_before": before, "clrface_after": after})
