@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .faces.batch import FaceBatch, cut_faces, find_faces, paste_batch
 from .faces.detect import Detector
-from .stages import FaceStages, Sampling
+from .stages import FaceStages, Progress, Sampling
 
 
 @dataclass
@@ -34,29 +34,44 @@ def restore_pictures(
     *,
     finding: Mapping[str, Any] | None = None,
     pasting: Mapping[str, Any] | None = None,
-    region_masks: Tensor | None = None,
-    callback: Callable[[dict[str, Any]], None] | None = None,
+    region_masks: Tensor | Sequence[Tensor] | None = None,
+    callback: Progress | None = None,
 ) -> Iterator[tuple[Tensor, Tensor, int]]:
     """Restored picture (3,H,W), blend mask (1,H,W) and number of faces, for every picture and in their order.
 
     pictures: (3,H,W) float in [0,1]. finding, pasting: settings of `find_faces` and `paste_faces`. region_masks:
-    (1 or as many as pictures,H,W). callback: see `stages.Progress`; faces are counted within their micro-batch.
+    (1 or as many as pictures,H,W). callback: see `stages.Progress`; faces are counted within their micro-batch, and
+    there are also "pictures" (how many were looked at so far) and "share" (of the faces found in them, in [0,1],
+    the work that is done).
     Faces go through the networks `stages.batch_size` at a time, across pictures, and are numbered throughout:
     the result is that of cutting all faces out first, restoring them as one batch, and pasting them.
     """
     line: deque[_Waiting] = deque()
-    done = 0
+    done, index = 0, 0
     for index, picture in enumerate(pictures):
         [faces] = find_faces(picture[None], detector, **(finding or {}))
         crops, batch = cut_faces(picture[None], [faces])
         region = None if region_masks is None else region_masks[0 if len(region_masks) == 1 else index][None]
         line.append(_Waiting(picture, region, batch, deque(crops)))
         while _crops_in(line) >= stages.batch_size:
-            done += _restore_some(line, done, stages, sampling, callback)
+            done += _restore_some(line, done, stages, sampling, _told(callback, index + 1, done, line))
         yield from _finished(line, pasting or {})
     while _crops_in(line):
-        done += _restore_some(line, done, stages, sampling, callback)
+        done += _restore_some(line, done, stages, sampling, _told(callback, index + 1, done, line))
     yield from _finished(line, pasting or {})
+
+
+def _told(callback: Progress | None, pictures: int, done: int, line: Iterable[_Waiting]) -> Progress | None:
+    """The callback, told how far all of the work has come."""
+    if callback is None:
+        return None
+    found = done + _crops_in(line)
+
+    def report(event: dict[str, Any]) -> None:
+        step = (event["i"] + 1) / event["total"]
+        callback({**event, "pictures": pictures, "share": (done + step * len(event["faces"])) / found})
+
+    return report
 
 
 def _crops_in(line: Iterable[_Waiting]) -> int:
@@ -68,7 +83,7 @@ def _restore_some(
     done: int,
     stages: FaceStages,
     sampling: Sampling,
-    callback: Callable[[dict[str, Any]], None] | None,
+    callback: Progress | None,
 ) -> int:
     """One micro-batch of the crops in line; returns how many it held."""
     owners = [item for item in line for _ in item.crops][: stages.batch_size]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -36,12 +35,11 @@ class DegradeFace(io.ComfyNode):
     @classmethod
     def execute(cls, image: Tensor, preset: str, seed: int) -> io.NodeOutput:
         from ..clrface_core.degrade import PRESETS, degrade
-        from .host import Progress, images, pictures
+        from .host import Progress, blank, photos
 
-        photos = pictures(image)
-        progress = Progress(len(photos))
-        damaged = torch.empty_like(photos)
-        for index, photo in enumerate(photos):
-            damaged[index] = degrade(photo, PRESETS[preset], seed=(seed, index))
+        progress = Progress(len(image))
+        damaged = blank(*image.shape)
+        for index, photo in enumerate(photos(image)):
+            damaged[index] = degrade(photo, PRESETS[preset], seed=(seed, index)).movedim(0, -1).to(damaged)
             progress.advance(1)
-        return io.NodeOutput(images(damaged))
+        return io.NodeOutput(damaged)

@@ -14,6 +14,9 @@ from .types import CATEGORY, Alignment, FaceLandmarks
 DETECTORS = ["yunet", "retinaface_mobile0.25", "retinaface_resnet50"]
 ORDERS = ["area", "left-right", "top-bottom", "score"]
 
+PREVIEWS = 16
+"""Pictures shown at most: nobody picks faces on every frame of a film."""
+
 
 def detection_inputs() -> list[io.Input]:
     """How faces are found and numbered, alike here and on the node that does all."""
@@ -116,21 +119,22 @@ class DetectAlignFaces(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..clrface_core.faces.batch import cut_faces, find_faces
         from ..clrface_core.faces.preview import numbered
-        from .host import Progress, images, pictures, shown
+        from .host import Progress, images, photos, shown
 
-        photos = pictures(image)
-        looking = Looking(load(detector, score_threshold), face_landmarks, bboxes, len(photos))
-        progress = Progress(len(photos))
+        originals = photos(image)
+        looking = Looking(load(detector, score_threshold), face_landmarks, bboxes, len(originals))
+        progress = Progress(len(originals))
         found = []
-        for faces in find_faces(photos, looking, order=order, min_size=min_size, at_most=at_most):
+        for faces in find_faces(originals, looking, order=order, min_size=min_size, at_most=at_most):
             found.append(faces)
             progress.advance(1)
-        crops, batch = cut_faces(photos, found)
-        previews = (numbered(photo, faces, range(len(faces))) for photo, faces in zip(photos, found, strict=True))
-        boxes = [[frame, number, *face.box] for frame, faces in enumerate(found) for number, face in enumerate(faces)]
+        crops, batch = cut_faces(originals, found)
+        few = zip(originals, found[:PREVIEWS], strict=False)
         preview = {
-            "images": shown(previews), "clrface_faces": boxes, "clrface_size": [photos.shape[3], photos.shape[2]],
-        }  # fmt: skip
+            "clrface_pictures": shown(numbered(photo, faces, range(len(faces))) for photo, faces in few),
+            "clrface_faces": [[list(face.box) for face in faces] for faces in found[:PREVIEWS]],
+            "clrface_size": [image.shape[2], image.shape[1]],
+        }
         return io.NodeOutput(images(crops), batch, len(batch), ui=preview)
 
 

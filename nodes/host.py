@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,17 +19,50 @@ from torch import Tensor, nn
 
 from ..clrface_core.errors import CLRFaceError
 from ..clrface_core.precision import choose_dtype
-from ..clrface_core.stages import FaceStages
+from ..clrface_core.stages import SIZE, FaceStages
 
 if TYPE_CHECKING:
     from ..clrface_core.models.bundle import Bundle
     from ..clrface_core.models.identity import IdentityNet
 
-PREVIEW_SIDE = 512
 
 
-def pictures(image: Tensor, name: str = "image") -> Tensor:
-    """IMAGE (B,H,W,3) to float32 (B,3,H,W), RGB in [0,1]; CLRFaceError for what is no picture."""
+class Each(Sequence[Tensor]):
+    """A list of tensors, each made when it is asked for: a long video is never held twice."""
+
+    def __init__(self, count: int, make: Callable[[int], Tensor]) -> None:
+        self._count, self._make = count, make
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        return self._make(index)
+
+
+def each_picture(image: Tensor, name: str = "image") -> Each:
+    """IMAGE (B,H,W,3) as pictures (3,H,W), float32 RGB in [0,1]; CLRFaceError for what is no picture."""
+    check_image(image, name)
+    return Each(len(image), lambda index: as_pictures(image[index]))
+
+
+def photos(image: Tensor) -> Each:
+    """As `each_picture`, and at least one of them."""
+    pictures = each_picture(image)
+    if not len(pictures):
+        raise CLRFaceError("Expected at least one picture in image, got an empty batch: check the node that made it.")
+    return pictures
+
+
+def as_pictures(image: Tensor) -> Tensor:
+    """(...,H,W,3) to float32 (...,3,H,W) in [0,1]."""
+    return image.float().movedim(-1, -3).clamp(0, 1)
+
+
+def check_image(image: Tensor, name: str) -> None:
+    """Raise CLRFaceError unless `image` is an IMAGE of finite RGB pixels."""
     if not isinstance(image, Tensor) or image.ndim != 4:
         raise CLRFaceError(f"Expected an IMAGE for {name}, got {_kind(image)}: connect pictures.")
     if image.shape[-1] != 3:
@@ -39,14 +72,18 @@ def pictures(image: Tensor, name: str = "image") -> Tensor:
         )
     if image.shape[1] < 1 or image.shape[2] < 1:
         raise CLRFaceError(f"Expected {name} to have pixels, got {image.shape[2]}x{image.shape[1]}: check its source.")
-    if not torch.isfinite(image).all():
+    if not all(torch.isfinite(picture).all() for picture in image):
         raise CLRFaceError(f"Expected finite pixels in {name}, got NaN or infinity: check the node that made it.")
-    return image.float().movedim(-1, 1).clamp(0, 1)
 
 
 def images(faces: Tensor) -> Tensor:
     """(B,3,H,W) to an IMAGE where and as ComfyUI wants what travels between nodes."""
     return intermediate(faces.movedim(1, -1).contiguous())
+
+
+def blank(*shape: int) -> Tensor:
+    """Room for results of this shape, to be filled part by part, where and as ComfyUI wants them."""
+    return torch.zeros(shape, device=memory.intermediate_device(), dtype=memory.intermediate_dtype())
 
 
 def intermediate(tensor: Tensor) -> Tensor:
@@ -66,18 +103,29 @@ def _kind(thing: object) -> str:
     return f"a tensor {tuple(thing.shape)}" if isinstance(thing, Tensor) else type(thing).__name__
 
 
+@lru_cache(maxsize=4)
+def number_format(device: torch.device) -> torch.dtype:
+    """The networks' dtype: measured once, so that every model of this run computes alike."""
+    return choose_dtype(device)
+
+
+MAPS = 24
+"""Feature maps of a face, at full resolution and width, that the decoder and its gradient hold at once."""
+
+
 class HostModel:
     """A bundle whose networks ComfyUI moves to and from the device as it needs the memory."""
 
     def __init__(self, bundle: Bundle) -> None:
-        device = memory.get_torch_device()
-        self.dtype = choose_dtype(device)
+        self.dtype = number_format(memory.get_torch_device())
         self.bundle = bundle.to(dtype=self.dtype, memory_format=torch.channels_last)
         self._patcher = _managed(nn.ModuleDict(bundle.networks()))
 
     def stages(self, batch_size: int = 4) -> FaceStages:
         """The model on its device, ready for one node's work."""
-        memory.load_models_gpu([self._patcher])
+        assert self.bundle.vq is not None
+        face = SIZE * SIZE * self.bundle.vq.config.ch * self.dtype.itemsize * MAPS
+        memory.load_models_gpu([self._patcher], memory_required=batch_size * face)
         return FaceStages.around(
             self.bundle, self._patcher.load_device, self.dtype, identity_net=_OnDemand(), batch_size=batch_size
         )
@@ -132,23 +180,19 @@ class Progress:
     """ComfyUI's progress bar over `total` units of work; every report first asks whether the user cancelled."""
 
     def __init__(self, total: int) -> None:
-        self._bar = ProgressBar(max(total, 1))
-        self._total, self.done = max(total, 1), 0.0
+        self._total, self._done = max(total, 1), 0
+        self._bar = ProgressBar(self._total)
 
-    def advance(self, amount: float, preview: Image.Image | None = None) -> None:
+    def advance(self, amount: int, preview: Image.Image | None = None) -> None:
         """Add to the work done; with previews on, show `preview`."""
+        self.reach((self._done + amount) / self._total, preview)
+
+    def reach(self, fraction: float, preview: Image.Image | None = None) -> None:
+        """As `advance`, to this fraction of the work; never back."""
         memory.throw_exception_if_processing_interrupted()
-        self.done += amount
-        shown = None if preview is None else ("JPEG", preview, PREVIEW_SIDE)
-        self._bar.update_absolute(min(round(self.done), self._total), self._total, shown)
-
-    def steps(self, stages: FaceStages, amount: float) -> Callable[[dict[str, Any]], None]:
-        """A sampler's callback: a step is so much work."""
-
-        def report(event: dict[str, Any]) -> None:
-            self.advance(amount, preview_of(stages, event["denoised"]))
-
-        return report
+        self._done = max(self._done, min(round(fraction * self._total), self._total))
+        shown = None if preview is None else ("JPEG", preview, args.preview_size)
+        self._bar.update_absolute(self._done, self._total, shown)
 
 
 @torch.no_grad()

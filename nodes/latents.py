@@ -76,28 +76,24 @@ class IRNInit(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, crops: Tensor) -> io.NodeOutput:
         from ..clrface_core.stages import check_crops
-        from .host import Progress, images, intermediate, pictures
+        from .host import Progress, as_pictures, blank, check_image
 
-        faces = pictures(crops, "crops")
-        check_crops(faces)
+        check_image(crops, "crops")
+        check_crops(as_pictures(crops[:1]))
         stages = model.stages()
-        progress = Progress(len(faces))
-        parts: list[tuple[Tensor, Tensor, Tensor]] = []
-        for part in faces.split(stages.batch_size) if len(faces) else ():
-            x_i = stages.estimate(part)
-            z_d, z_i = stages.encode(torch.cat((part.to(x_i), x_i))).chunk(2)
-            parts.append((x_i.float().cpu(), z_d.float().cpu(), z_i.float().cpu()))
-            progress.advance(len(part))
-        x_i, z_d, z_i = (torch.cat(column) for column in zip(*parts, strict=True)) if parts else _nothing(stages)
-        latent = {"samples": intermediate(z_i), DEGRADED: intermediate(z_d), ESTIMATE: images(x_i)}
-        return io.NodeOutput(latent, images(x_i.clamp(0, 1)))
-
-
-def _nothing(stages: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """What no crops become."""
-    config = stages.bundle.vq.config
-    z = torch.zeros(0, config.embed_dim, 512 // config.compression, 512 // config.compression)
-    return torch.zeros(0, 3, 512, 512), z, z
+        config = stages.bundle.vq.config
+        side = crops.shape[1] // config.compression
+        z_i, z_d = (blank(len(crops), config.embed_dim, side, side) for _ in range(2))
+        estimate = blank(*crops.shape)
+        progress = Progress(len(crops))
+        for start in range(0, len(crops), stages.batch_size):
+            part = slice(start, start + stages.batch_size)
+            faces = as_pictures(crops[part])
+            x_i = stages.estimate(faces)
+            z_d[part], z_i[part] = stages.encode(torch.cat((faces.to(x_i), x_i))).to(z_i).chunk(2)
+            estimate[part] = x_i.clamp(0, 1).movedim(1, -1).to(estimate)
+            progress.advance(len(x_i))
+        return io.NodeOutput({"samples": z_i, DEGRADED: z_d, ESTIMATE: estimate}, estimate)
 
 
 class VQDecode(io.ComfyNode):
@@ -125,14 +121,15 @@ class VQDecode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, latent: dict[str, Any], quantise: bool) -> io.NodeOutput:
-        from .host import Progress, images, samples
+        from .host import Progress, blank, samples
 
         z = samples(latent)
         stages = model.stages()
+        height, width = (extent * stages.bundle.vq.config.compression for extent in z.shape[2:])
+        image = blank(len(z), height, width, 3)
         progress = Progress(len(z))
-        faces = torch.zeros(0, 3, 4 * z.shape[2], 4 * z.shape[3])
-        parts = [faces]
-        for part in z.split(stages.batch_size) if len(z) else ():
-            parts.append(stages.decode(part, quantise=quantise).cpu())
-            progress.advance(len(part))
-        return io.NodeOutput(images(torch.cat(parts)))
+        for start in range(0, len(z), stages.batch_size):
+            part = slice(start, start + stages.batch_size)
+            image[part] = stages.decode(z[part], quantise=quantise).movedim(1, -1).to(image)
+            progress.advance(len(z[part]))
+        return io.NodeOutput(image)

@@ -43,16 +43,20 @@ class IdentityMask(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, latent: dict[str, Any], mask: Tensor | None = None) -> io.NodeOutput:
-        from .host import intermediate, samples
+        from .host import blank, samples
         from .sampler import degraded_latent
 
         z_i = samples(latent)
         z_d = degraded_latent(latent, z_i)
-        learned = model.stages().mask(z_d, z_i) if len(z_i) else z_i[:, :1]
-        learned = torch.ones_like(z_i[:, :1]) if learned is None else learned.mean(1, keepdim=True).cpu()
+        stages = model.stages()
+        masks = blank(len(z_i), *z_i.shape[2:])
+        for start in range(0, len(z_i), stages.batch_size):
+            part = slice(start, start + stages.batch_size)
+            learned = stages.mask(z_d[part], z_i[part])
+            masks[part] = 1.0 if learned is None else learned.mean(1).to(masks)
         if mask is not None:
-            learned = learned * fitted(mask, learned)
-        return io.NodeOutput(intermediate(learned[:, 0]))
+            masks *= fitted(mask, z_i)[:, 0].to(masks)
+        return io.NodeOutput(masks)
 
 
 def fitted(mask: Tensor, latents: Tensor) -> Tensor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import folder_paths
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -23,8 +23,13 @@ def register_folder() -> None:
 
 
 def choices() -> list[str]:
-    """The bundled model and every safetensors file of the folders."""
-    return [BUNDLED, *(name for name in folder_paths.get_filename_list(FOLDER) if name.endswith(".safetensors"))]
+    """The bundled model and every safetensors file of the folders; the bundled one alone where they are unreadable."""
+    try:
+        names = folder_paths.get_filename_list(FOLDER)
+    except OSError as error:
+        logging.warning("CLR-Face: expected a readable folder models/%s, got %s: check its permissions.", FOLDER, error)
+        names = []
+    return [BUNDLED, *(name for name in names if name.endswith(".safetensors"))]
 
 
 class LoadModel(io.ComfyNode):
@@ -60,7 +65,9 @@ class LoadModel(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str) -> bool | str:
-        return True if file in choices() else f"Expected a model out of models/{FOLDER}, got {file}: choose one."
+        if file in choices():
+            return True
+        return f"Expected a model that is in models/{FOLDER} and readable, got {file}: choose another."
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> Any:
@@ -104,18 +111,28 @@ class HostVAE:
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
         """Latents of pictures, cut to whole latents around their centre as ComfyUI does."""
-        from .host import intermediate, pictures
+        from .host import as_pictures, blank, check_image
 
-        images = crop_to_multiple(pictures(pixel_samples[..., :3], "pixels"), self.downscale_ratio)
+        images = crop_to_multiple(pixel_samples[..., :3], self.downscale_ratio)
+        check_image(images, "pixels")
         stages = self._model.stages()
-        return intermediate(torch.cat([stages.encode(image[None]).float() for image in images]))
+        height, width = (extent // self.downscale_ratio for extent in images.shape[1:3])
+        latents = blank(len(images), self.latent_channels, height, width)
+        for index, image in enumerate(images):
+            latents[index] = stages.encode(as_pictures(image)[None])[0].to(latents)
+        return latents
 
     def decode(self, samples_in: Tensor, vae_options: dict[str, Any] | None = None) -> Tensor:
         """Pictures of latents."""
-        from .host import images, samples
+        from .host import blank, samples
 
+        latents = samples({"samples": samples_in})
         stages = self._model.stages()
-        return images(torch.cat([stages.decode(z[None]) for z in samples({"samples": samples_in})]))
+        height, width = (extent * self.upscale_ratio for extent in latents.shape[2:])
+        pictures = blank(len(latents), height, width, 3)
+        for index, z in enumerate(latents):
+            pictures[index] = stages.decode(z[None])[0].movedim(0, -1).to(pictures)
+        return pictures
 
     def encode_tiled(self, pixel_samples: Tensor, **_: Any) -> Tensor:
         """As `encode`: it is small enough to need no tiles."""
@@ -139,13 +156,13 @@ class HostVAE:
 
 
 def crop_to_multiple(images: Tensor, unit: int) -> Tensor:
-    """(B,3,H,W) cut around the centre to sides that are multiples of `unit`; an error where nothing is left."""
+    """(B,H,W,3) cut around the centre to sides that are multiples of `unit`; an error where nothing is left."""
     from ..clrface_core.errors import CLRFaceError
 
-    height, width = ((extent // unit) * unit for extent in images.shape[2:])
+    height, width = ((extent // unit) * unit for extent in images.shape[1:3])
     if not height or not width:
         raise CLRFaceError(
-            f"Expected pictures of at least {unit}x{unit} px, got {images.shape[3]}x{images.shape[2]}: enlarge them."
+            f"Expected pictures of at least {unit}x{unit} px, got {images.shape[2]}x{images.shape[1]}: enlarge them."
         )
-    top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
-    return images[..., top : top + height, left : left + width]
+    top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
+    return images[:, top : top + height, left : left + width]

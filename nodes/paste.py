@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -91,16 +92,15 @@ class FacePaste(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         from ..clrface_core.faces.batch import paste_batch
-        from .host import Progress, intermediate, pictures
+        from .host import Progress, blank, each_picture, intermediate, photos
 
-        photos, faces = pictures(image), pictures(crops, "crops")
-        region = None if mask is None else region_mask(mask, photos)
+        originals, faces = photos(image), each_picture(crops, "crops")
+        region = None if mask is None else region_mask(mask, image)
         progress = Progress(alignment.frames)
-        result = intermediate(image).clone() if len(image) == alignment.frames else None
-        result = intermediate(image).repeat(alignment.frames, 1, 1, 1) if result is None else result
-        changed = intermediate(torch.zeros(result.shape[:3]))
+        result = intermediate(image).repeat(alignment.frames // len(image) or 1, 1, 1, 1)  # a copy in any case
+        changed = blank(*result.shape[:3])
         pasted = paste_batch(
-            photos, faces, alignment, region, feather=feather, color_match=color_match, blend=blend, detail=detail
+            originals, faces, alignment, region, feather=feather, color_match=color_match, blend=blend, detail=detail
         )
         for frame, (photo, where) in enumerate(pasted):
             result[frame] = torch.where(where[0, ..., None] > 0, photo.movedim(0, -1), result[frame].float()).to(result)
@@ -109,17 +109,23 @@ class FacePaste(io.ComfyNode):
         return io.NodeOutput(result, changed)
 
 
-def region_mask(mask: Tensor, photos: Tensor) -> Tensor:
-    """A MASK as (1 or B,H,W) of the photos' size, in [0,1]."""
+def region_mask(mask: Tensor, image: Tensor) -> Sequence[Tensor]:
+    """A MASK as masks (H,W) in [0,1] of the pictures' size, one for each of the IMAGE (B,H,W,3) or one for all."""
     from ..clrface_core.errors import CLRFaceError
+    from .host import Each
 
-    mask = mask.float().reshape(-1, 1, *mask.shape[-2:])
-    if len(mask) not in (1, len(photos)) or not torch.isfinite(mask).all() or 0 in mask.shape[2:]:
+    mask = mask.reshape(-1, 1, *mask.shape[-2:])
+    if len(mask) not in (1, len(image)) or not torch.isfinite(mask).all() or 0 in mask.shape[2:]:
         raise CLRFaceError(
-            f"Expected one finite mask for all pictures or {len(photos)} of them, got {tuple(mask.shape)}: "
+            f"Expected one finite mask for all pictures or {len(image)} of them, got {tuple(mask.shape)}: "
             "paint it over the picture."
         )
-    size = photos.shape[2:]
-    if mask.shape[2:] != size:
-        mask = torch.nn.functional.interpolate(mask, size=size, mode="bilinear", align_corners=False)
-    return mask[:, 0].clamp(0, 1)
+    size = image.shape[1:3]
+
+    def fitted(index: int) -> Tensor:
+        region = mask[index : index + 1].float()
+        if region.shape[2:] != size:
+            region = torch.nn.functional.interpolate(region, size=size, mode="bilinear", align_corners=False)
+        return region[0, 0].clamp(0, 1)
+
+    return Each(len(mask), fitted)

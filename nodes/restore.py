@@ -77,29 +77,32 @@ class RestoreFaces(io.ComfyNode):
         from ..clrface_core.pictures import restore_pictures
         from ..clrface_core.stages import Sampling
         from .detect import load
-        from .host import Progress, intermediate, pictures, shown
+        from .host import Progress, blank, intermediate, photos, preview_of, shown
         from .models import bundled_model
         from .paste import region_mask
 
         sampling = Sampling(steps, solver, t0 or None, identity, seed)
-        photos = pictures(image)
+        originals = photos(image)
+        region = None if mask is None else region_mask(mask, image)
         stages = (model or bundled_model()).stages(batch_size)
-        progress = Progress(len(photos) * steps)
-        result, changed, count = intermediate(image).clone(), intermediate(torch.zeros(image.shape[:3])), 0
+        progress = Progress(100 * len(originals))
         restored = restore_pictures(
-            photos,
+            originals,
             stages,
             load(detector, score_threshold),
             sampling,
             finding={"order": order, "min_size": min_size, "at_most": at_most},
             pasting={"feather": feather, "color_match": color_match, "blend": blend, "detail": detail},
-            region_masks=None if mask is None else region_mask(mask, photos),
-            callback=progress.steps(stages, 0.5),
+            region_masks=region,
+            callback=lambda event: progress.reach(
+                event["pictures"] / len(originals) * event["share"], preview_of(stages, event["denoised"])
+            ),
         )
+        result, changed, count = intermediate(image).clone(), blank(*image.shape[:3]), 0
         for frame, (photo, where, faces) in enumerate(restored):
             result[frame] = torch.where(where[0, ..., None] > 0, photo.movedim(0, -1), result[frame].float()).to(result)
             changed[frame] = where[0].to(changed)
             count += faces
-            progress.advance((frame + 1) * steps - progress.done)
-        before, after = shown([photos[0]]), shown([result[0].movedim(-1, 0)])  # of the first picture
+            progress.reach((frame + 1) / len(originals))
+        before, after = shown([originals[0]]), shown([result[0].movedim(-1, 0)])  # of the first picture
         return io.NodeOutput(result, changed, count, ui={"clrface_before": before, "clrface_after": after})

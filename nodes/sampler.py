@@ -112,31 +112,38 @@ class LatentRefineSampler(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         from ..clrface_core.stages import Sampling
-        from .host import Progress, intermediate, samples
+        from .host import Progress, blank, preview_of, samples
         from .mask import fitted
 
         sampling = Sampling(steps, solver, t0 or None, identity, seed)
         z_i = samples(latent)
-        z_d = degraded_latent(latent, z_i)
-        x_i = estimate(latent, z_i)
+        z_d, x_i = degraded_latent(latent, z_i), estimate(latent, z_i)
         masks = None if mask is None else fitted(mask, z_i).expand(len(z_i), -1, -1, -1)
         stages = model.stages(batch_size)
         progress = Progress(len(z_i) * steps)
-        refined = torch.empty_like(z_i)
+        refined = blank(*z_i.shape)
         for start in range(0, len(z_i), batch_size):
             part = slice(start, start + batch_size)
-            numbers = list(range(start, min(start + batch_size, len(z_i))))
+            count = len(z_i[part])
             refined[part] = stages.refine(
                 z_i[part].to(stages.device),
                 z_d[part].to(stages.device),
-                x_i[part],
+                x_i[part].float().movedim(-1, 1),
                 sampling,
                 mask=None if masks is None else masks[part].to(stages.device),
-                numbers=numbers,
-                callback=progress.steps(stages, len(numbers)),
+                numbers=range(start, start + count),
+                callback=lambda event, count=count: progress.advance(count, preview_of(stages, event["denoised"])),
             ).to(refined)
-        kept = {key: value for key, value in latent.items() if key not in ("samples", "noise_mask")}
-        return io.NodeOutput({**kept, "samples": intermediate(refined)})
+        return io.NodeOutput({**latent, "samples": masked(z_i, refined, latent.get("noise_mask"))})
+
+
+def masked(start: Tensor, refined: Tensor, noise_mask: Tensor | None) -> Tensor:
+    """The refined latents, or the start where a noise mask, as ComfyUI's latent nodes set it, is black."""
+    from .mask import fitted
+
+    if noise_mask is None:
+        return refined
+    return torch.lerp(start.to(refined), refined, fitted(noise_mask, start).to(refined))
 
 
 def degraded_latent(latent: dict[str, Any], z_i: Tensor) -> Tensor:
@@ -155,10 +162,10 @@ def degraded_latent(latent: dict[str, Any], z_i: Tensor) -> Tensor:
 
 
 def estimate(latent: dict[str, Any], z_i: Tensor) -> Tensor:
-    """x_I (B,3,512,512), which IRN Init left in the latent."""
+    """x_I as an IMAGE, which IRN Init left in the latent."""
     from ..clrface_core.errors import CLRFaceError
 
     x_i = latent.get(ESTIMATE)
     if not isinstance(x_i, Tensor) or len(x_i) != len(z_i):
         raise CLRFaceError("Expected a latent from 'IRN Init', got one without the estimate: connect that node.")
-    return x_i.float().movedim(-1, 1)
+    return x_i

@@ -71,9 +71,10 @@ class FaceSimilarity(io.ComfyNode):
 def square(image: Tensor, name: str) -> Tensor:
     """Pictures (B,3,S,S); CLRFaceError for others."""
     from ..clrface_core.errors import CLRFaceError
-    from .host import pictures
+    from .host import as_pictures, check_image
 
-    faces = pictures(image, name)
+    check_image(image, name)
+    faces = as_pictures(image)
     if faces.shape[2] != faces.shape[3] or faces.shape[2] < 32:
         raise CLRFaceError(
             f"Expected aligned faces of at least 32x32 px for {name}, got {faces.shape[3]}x{faces.shape[2]}: cut them "

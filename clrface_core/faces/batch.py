@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -56,22 +56,32 @@ class FaceBatch:
         return [i for i, where in enumerate(self.frame) if where == frame]
 
 
-def cut_faces(images: Tensor, found: Sequence[Sequence[Face]], size: int = 512) -> tuple[Tensor, FaceBatch]:
-    """Crops (N,3,size,size) of the faces `found` in each of the pictures (B,3,H,W), numbered as they come."""
-    if images.ndim != 4 or len(images) != len(found) or not len(images):
+def cut_faces(
+    images: Tensor | Sequence[Tensor], found: Sequence[Sequence[Face]], size: int = 512
+) -> tuple[Tensor, FaceBatch]:
+    """Crops (N,3,size,size) of the faces `found` in each of the pictures (3,H,W), numbered as they come.
+
+    images: of one size; each is asked for once, and may be forgotten then.
+    """
+    if len(images) != len(found) or not len(images):
         raise CLRFaceError(
-            f"Expected pictures (B,3,H,W) and a list of faces for each, got {tuple(images.shape)} and {len(found)} "
-            "lists: give as many."
+            f"Expected pictures and a list of faces for each, got {len(images)} and {len(found)}: give as many."
         )
-    cuts = [align_faces(image, faces, size) for image, faces in zip(images, found, strict=True)]
-    alignment = replace(cuts[0][1], matrices=torch.cat([alignment.matrices for _, alignment in cuts]))
+    count, done, alignments = sum(len(faces) for faces in found), 0, []
+    crops = torch.empty(count, 3, size, size, memory_format=torch.channels_last)
+    for image, faces in zip(images, found, strict=True):
+        here, alignment = align_faces(image, faces, size)
+        crops[done : done + len(here)] = here
+        alignments.append(alignment)
+        done += len(here)
+    alignment = replace(alignments[0], matrices=torch.cat([each.matrices for each in alignments]))
     where = [(frame, face, number) for frame, faces in enumerate(found) for number, face in enumerate(faces)]
     frame, faces, numbers = zip(*where, strict=True) if where else ((), (), ())
-    return torch.cat([crops for crops, _ in cuts]), FaceBatch(len(images), frame, faces, numbers, alignment)
+    return crops, FaceBatch(len(images), frame, faces, numbers, alignment)
 
 
 def find_faces(
-    images: Tensor, detector: Detector, *, order: str = "area", min_size: float = 0, at_most: int = 0
+    images: Iterable[Tensor], detector: Detector, *, order: str = "area", min_size: float = 0, at_most: int = 0
 ) -> Iterator[list[Face]]:
     """The faces of one picture after the other, ordered; those whose box is smaller than `min_size` px left out.
 
@@ -126,15 +136,16 @@ def choose(
 
 
 def paste_batch(
-    images: Tensor,
+    images: Tensor | Sequence[Tensor],
     crops: Tensor | Sequence[Tensor],
     batch: FaceBatch,
-    region_mask: Tensor | None = None,
+    region_mask: Tensor | Sequence[Tensor] | None = None,
     **settings: object,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Every picture with its faces put back, and its blend mask (1,H,W); see `paste_faces` for the settings.
 
     images: (B,3,H,W), or one picture for all. crops: one per entry of `batch`. region_mask: (B,H,W) or (1,H,W).
+    Sequences of (3,H,W) and (H,W) do as well.
     A picture without faces comes back as it is, with an empty mask.
     """
     if len(crops) != len(batch):
