@@ -29,7 +29,11 @@ class DegradeFace(io.ComfyNode):
                 ),
                 seed_input("the damage"),
             ],
-            outputs=[io.Image.Output("image", display_name="image", tooltip="The damaged pictures, of the same size.")],
+            outputs=[
+                io.Image.Output(
+                    "image", display_name="image", tooltip="The damaged pictures.\nOf the same size as before."
+                )
+            ],
         )
 
     @classmethod

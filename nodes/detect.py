@@ -84,7 +84,7 @@ class DetectAlignFaces(io.ComfyNode):
                 FaceLandmarks.Input(
                     "face_landmarks",
                     optional=True,
-                    tooltip="Faces that MediaPipe found, in place of the detector's.",
+                    tooltip="Faces that ComfyUI's MediaPipe node found.\nThey take the place of the detector's.",
                 ),
                 io.BoundingBox.Input(
                     "bboxes",
@@ -95,13 +95,19 @@ class DetectAlignFaces(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("crops", display_name="crops", tooltip="The faces, 512 px, one after the other."),
+                io.Image.Output(
+                    "crops",
+                    display_name="crops",
+                    tooltip="The faces, upright and 512 px.\nOne after the other, picture by picture.",
+                ),
                 Alignment.Output(
                     "alignment",
                     display_name="alignment",
                     tooltip="Where they lie.\nFor 'Select Faces' and 'Face Paste'.",
                 ),
-                io.Int.Output("count", display_name="count", tooltip="How many there are in all pictures."),
+                io.Int.Output(
+                    "count", display_name="count", tooltip="How many faces there are in all pictures.\n0 is no error."
+                ),
             ],
         )
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ..clrface_core.models.identity import IdentityNet
 
 
-
 class Each(Sequence[Tensor]):
     """A list of tensors, each made when it is asked for: a long video is never held twice."""
 

@@ -68,7 +68,9 @@ class IRNInit(io.ComfyNode):
                     tooltip="The estimate's latent, to refine.\nCarries the degraded face's latent with it.",
                 ),
                 io.Image.Output(
-                    "estimate", display_name="estimate", tooltip="The estimate itself: true to the person, and smooth."
+                    "estimate",
+                    display_name="estimate",
+                    tooltip="The estimate itself, as pictures.\nTrue to the person, and smooth.",
                 ),
             ],
         )

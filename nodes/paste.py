@@ -74,8 +74,14 @@ class FacePaste(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("image", display_name="image", tooltip="The photos with their faces."),
-                io.Mask.Output("mask", display_name="mask", tooltip="Where anything changed, and how much."),
+                io.Image.Output(
+                    "image", display_name="image", tooltip="The photos with their faces.\nAs many as went in."
+                ),
+                io.Mask.Output(
+                    "mask",
+                    display_name="mask",
+                    tooltip="Where anything changed, and how much.\nBlack is untouched, to the bit.",
+                ),
             ],
         )
 

@@ -46,9 +46,17 @@ class RestoreFaces(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("image", display_name="image", tooltip="The restored photos."),
-                io.Mask.Output("mask", display_name="mask", tooltip="Where anything changed, and how much."),
-                io.Int.Output("count", display_name="count", tooltip="How many faces were restored in all."),
+                io.Image.Output("image", display_name="image", tooltip="The restored photos.\nAs many as went in."),
+                io.Mask.Output(
+                    "mask",
+                    display_name="mask",
+                    tooltip="Where anything changed, and how much.\nBlack is untouched, to the bit.",
+                ),
+                io.Int.Output(
+                    "count",
+                    display_name="count",
+                    tooltip="How many faces were restored in all pictures.\n0 is no error.",
+                ),
             ],
         )
 

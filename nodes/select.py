@@ -33,10 +33,16 @@ class SelectFaces(io.ComfyNode):
                     tooltip="Numbers of the preview, such as 0,2.\nEmpty takes all. Click the preview to fill it.",
                 ),
                 io.Combo.Input(
-                    "order", options=ORDERS, default="area", tooltip="Which come first where not all are taken."
+                    "order",
+                    options=ORDERS,
+                    default="area",
+                    tooltip="Which faces come first.\nMatters where 'at_most' leaves some out.",
                 ),
                 io.Combo.Input(
-                    "side", options=list(SIDES), default="any", tooltip="Where in the picture the face's centre lies."
+                    "side",
+                    options=list(SIDES),
+                    default="any",
+                    tooltip="The part of the picture in which the face's centre lies.\nany takes all.",
                 ),
                 io.Int.Input(
                     "min_size",
@@ -54,9 +60,15 @@ class SelectFaces(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("crops", display_name="crops", tooltip="The chosen faces."),
-                Alignment.Output("alignment", display_name="alignment", tooltip="Where they lie."),
-                io.Int.Output("count", display_name="count", tooltip="How many were chosen."),
+                io.Image.Output("crops", display_name="crops", tooltip="The chosen faces.\nFor 'IRN Init'."),
+                Alignment.Output(
+                    "alignment", display_name="alignment", tooltip="Where the chosen faces lie.\nFor 'Face Paste'."
+                ),
+                io.Int.Output(
+                    "count",
+                    display_name="count",
+                    tooltip="How many faces were chosen.\n0 leaves every picture as it is.",
+                ),
             ],
         )
 

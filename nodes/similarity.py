@@ -38,7 +38,9 @@ class FaceSimilarity(io.ComfyNode):
                     is_output_list=True,
                     tooltip="One number per pair, from -1 to 1.\n1 is the same picture; strangers score about 0.1.",
                 ),
-                io.String.Output("text", display_name="text", tooltip="The same in words."),
+                io.String.Output(
+                    "text", display_name="text", tooltip="The same in words, a line per pair.\nShown on the node."
+                ),
             ],
         )
 
