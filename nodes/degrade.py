@@ -41,9 +41,10 @@ class DegradeFace(io.ComfyNode):
         from ..clrface_core.degrade import PRESETS, degrade
         from .host import Progress, blank, photos
 
-        progress = Progress(len(image))
+        originals = photos(image)
+        progress = Progress(len(originals))
         damaged = blank(*image.shape)
-        for index, photo in enumerate(photos(image)):
+        for index, photo in enumerate(originals):
             damaged[index] = degrade(photo, PRESETS[preset], seed=(seed, index)).movedim(0, -1).to(damaged)
             progress.advance(1)
         return io.NodeOutput(damaged)

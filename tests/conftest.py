@@ -9,6 +9,19 @@ import torch
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--update-schemas` writes the snapshot of the nodes' schemas anew."""
+    parser.addoption("--update-schemas", action="store_true", help="write the snapshot of the nodes' schemas anew")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("CLR-Face")
+    group.addoption("--comfyui", type=Path, help="a ComfyUI checkout: start its server, and queue every workflow there")
+    group.addoption("--comfyui-python", type=Path, help="the Python that has ComfyUI's requirements (default: this one)")
+    group.addoption("--screenshots", type=Path, help="a folder in which the browser tests leave what they saw")
+    group.addoption("--record-schemas", action="store_true", help="write the snapshot of the nodes' schemas anew")
+
+
 @pytest.fixture
 def shared_dir() -> Path:
     """The folder of development data beside the checkout; a user's clone has none."""

