@@ -10,16 +10,12 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--update-schemas` writes the snapshot of the nodes' schemas anew."""
-    parser.addoption("--update-schemas", action="store_true", help="write the snapshot of the nodes' schemas anew")
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where a real ComfyUI is, and what to write anew."""
     group = parser.getgroup("CLR-Face")
-    group.addoption("--comfyui", type=Path, help="a ComfyUI checkout: start its server, and queue every workflow there")
-    group.addoption("--comfyui-python", type=Path, help="the Python that has ComfyUI's requirements (default: this one)")
+    group.addoption("--comfyui", type=Path, help="a ComfyUI checkout: start its server and run every workflow in it")
+    group.addoption("--comfyui-python", type=Path, help="the Python that has ComfyUI's requirements; this one if absent")
     group.addoption("--screenshots", type=Path, help="a folder in which the browser tests leave what they saw")
-    group.addoption("--record-schemas", action="store_true", help="write the snapshot of the nodes' schemas anew")
+    group.addoption("--update-schemas", action="store_true", help="write the snapshot of the nodes' schemas anew")
 
 
 @pytest.fixture

@@ -1,0 +1,111 @@
+// The numbered preview of Detect & Align Faces: a click on a face adds its number to the Select Faces behind it, or takes
+// it out again. Every face is a button, so that the keyboard reaches it too.
+
+import { address, element } from "./files.js";
+import { words } from "./words.js";
+
+const ALIGNMENT = 1; // the output that a Select Faces node is connected to
+
+export function pickerView(node) {
+  const root = element("div", "clrface-view clrface-picker");
+  const frame = element("div", "clrface-frame");
+  const image = element("img", "clrface-picture", { draggable: false, alt: "" });
+  const buttons = element("div", "clrface-faces");
+  const bar = element("div", "clrface-bar");
+  frame.append(image, buttons);
+  root.append(frame, bar);
+  let found = null;
+  let shown = 0;
+
+  function draw() {
+    const { clrface_pictures: pictures, clrface_faces: faces, clrface_size: size } = found;
+    image.src = address(pictures[shown]);
+    image.style.aspectRatio = `${size[0]} / ${size[1]}`;
+    buttons.replaceChildren(...faces[shown].map((box, number) => faceButton(box, number, size)));
+    const hint = !faces[shown].length ? words().none : selects(node).length ? words().pick : words().connect;
+    bar.replaceChildren(...(pictures.length > 1 ? pager(pictures.length) : []), element("span", "", { textContent: hint }));
+    mark();
+  }
+
+  function faceButton([left, top, right, bottom], number, [width, height]) {
+    const button = element("button", "clrface-face", { type: "button", title: words().face(number) });
+    button.setAttribute("aria-label", words().face(number));
+    button.dataset.number = number;
+    Object.assign(button.style, {
+      left: `${(100 * left) / width}%`,
+      top: `${(100 * top) / height}%`,
+      width: `${(100 * (right - left)) / width}%`,
+      height: `${(100 * (bottom - top)) / height}%`,
+    });
+    button.addEventListener("click", () => {
+      for (const select of selects(node)) toggle(select, number);
+      mark();
+    });
+    return button;
+  }
+
+  function pager(count) {
+    const turn = (by, sign) => {
+      const button = element("button", "clrface-turn", { type: "button", textContent: sign });
+      button.addEventListener("click", () => {
+        shown = (shown + by + count) % count;
+        draw();
+      });
+      return button;
+    };
+    const where = element("span", "", { textContent: words().picture(shown + 1, count) });
+    return [turn(-1, "‹"), where, turn(1, "›")];
+  }
+
+  // Numbers may also be typed into Select Faces, so the marks are taken from there.
+  function mark() {
+    const chosen = new Set(selects(node).flatMap(numbersOf));
+    for (const button of buttons.children) {
+      button.setAttribute("aria-pressed", String(chosen.has(Number(button.dataset.number))));
+    }
+  }
+
+  root.addEventListener("pointerenter", () => found && draw());
+  return {
+    element: root,
+    minHeight: 240,
+    show(output) {
+      if (!output?.clrface_pictures?.length) return false;
+      found = output;
+      shown = Math.min(shown, output.clrface_pictures.length - 1);
+      draw();
+      return true;
+    },
+  };
+}
+
+// The Select Faces nodes that get this node's alignment, directly or through reroute nodes, and whose numbers are typed.
+function selects(node, output = ALIGNMENT) {
+  const targets = (node.outputs[output]?.links ?? []).map((id) => {
+    const link = node.graph.getLink?.(id) ?? node.graph.links[id];
+    return link && node.graph.getNodeById(link.target_id);
+  });
+  return targets.flatMap((target) => {
+    if (target?.type === "Reroute") return selects(target, 0);
+    return target?.comfyClass === "CLRFaceSelectFaces" && numbersWidget(target) ? [target] : [];
+  });
+}
+
+function numbersWidget(select) {
+  if (select.inputs?.find((input) => input.name === "numbers")?.link != null) return null;
+  return select.widgets?.find((widget) => widget.name === "numbers");
+}
+
+function numbersOf(select) {
+  const typed = String(numbersWidget(select).value ?? "").split(",");
+  return typed.map((part) => part.trim()).filter((part) => /^\d+$/.test(part)).map(Number);
+}
+
+function toggle(select, number) {
+  const chosen = new Set(numbersOf(select));
+  if (!chosen.delete(number)) chosen.add(number);
+  const widget = numbersWidget(select);
+  widget.value = [...chosen].sort((a, b) => a - b).join(",");
+  widget.callback?.(widget.value);
+  select.graph?.setDirtyCanvas?.(true, true);
+}

@@ -1,0 +1,41 @@
+// The few words that the views say themselves; all others come from ComfyUI's own translation files in locales/.
+
+import { app } from "../../../scripts/app.js";
+
+const WORDS = {
+  en: {
+    face: (number) => `Face ${number}`,
+    picture: (number, count) => `Picture ${number} of ${count}`,
+    none: "No face was found here.",
+    pick: "Click faces to choose them.",
+    connect: "Connect a Select Faces node, and click faces to choose them.",
+    before: "Before",
+    after: "After",
+    divide: "Move the border between before and after",
+  },
+  zh: {
+    face: (number) => `人脸 ${number}`,
+    picture: (number, count) => `第 ${number} 张，共 ${count} 张`,
+    none: "此处未找到人脸。",
+    pick: "点击人脸进行选择。",
+    connect: "连接“选择人脸”节点后，点击人脸进行选择。",
+    before: "修复前",
+    after: "修复后",
+    divide: "移动前后对比的分界线",
+  },
+  ja: {
+    face: (number) => `顔 ${number}`,
+    picture: (number, count) => `画像 ${number} / ${count}`,
+    none: "顔は見つかりませんでした。",
+    pick: "顔をクリックして選択します。",
+    connect: "「顔の選択」ノードを接続し、顔をクリックして選択します。",
+    before: "復元前",
+    after: "復元後",
+    divide: "復元前と復元後の境界を動かす",
+  },
+};
+
+export function words() {
+  const locale = app.ui?.settings?.getSettingValue?.("Comfy.Locale") ?? "en";
+  return WORDS[locale.split("-")[0]] ?? WORDS.en;
+}
