@@ -18,7 +18,7 @@ class MaskConfig:
     """
 
     channels: int = 3
-    maps: int = 3
+    maps: int = 1
     width: int = 32
     dilations: tuple[int, ...] = (1, 2, 4, 8)
 
