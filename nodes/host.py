@@ -18,11 +18,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..clrface_core.errors import CLRFaceError
+from ..clrface_core.models.bundle import load_bundle
 from ..clrface_core.precision import choose_dtype
 from ..clrface_core.stages import SIZE, FaceStages
 
 if TYPE_CHECKING:
-    from ..clrface_core.models.bundle import Bundle
     from ..clrface_core.models.identity import IdentityNet
 
 
@@ -113,18 +113,19 @@ MAPS = 24
 
 
 class HostModel:
-    """A bundle whose networks ComfyUI moves to and from the device as it needs the memory."""
+    """A bundle, from its file, whose networks ComfyUI moves to and from the device as it needs the memory."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.dtype = number_format(memory.get_torch_device())
-        self.bundle = bundle.to(dtype=self.dtype, memory_format=torch.channels_last)
-        self._patcher = _managed(nn.ModuleDict(bundle.networks()))
+        with trainable():
+            self.bundle = load_bundle(path).to(dtype=self.dtype, memory_format=torch.channels_last)
+            self._patcher = _managed(nn.ModuleDict(self.bundle.networks()))
 
     def stages(self, batch_size: int = 4) -> FaceStages:
         """The model on its device, ready for one node's work."""
         assert self.bundle.vq is not None
         face = SIZE * SIZE * self.bundle.vq.config.ch * self.dtype.itemsize * MAPS
-        memory.load_models_gpu([self._patcher], memory_required=batch_size * face)
+        _load(self._patcher, memory_required=batch_size * face)
         return FaceStages.around(
             self.bundle, self._patcher.load_device, self.dtype, identity_net=_OnDemand(), batch_size=batch_size
         )
@@ -140,7 +141,7 @@ class _OnDemand(nn.Module):
 def identity_network() -> IdentityNet:
     """SFace on its device, under ComfyUI's memory management."""
     network, patcher = _identity()
-    memory.load_models_gpu([patcher])
+    _load(patcher)
     return network
 
 
@@ -148,8 +149,9 @@ def identity_network() -> IdentityNet:
 def _identity() -> tuple[IdentityNet, comfy.model_patcher.ModelPatcher]:
     from ..clrface_core.models.identity import load_identity
 
-    network = load_identity("sface")
-    return network, _managed(network)
+    with trainable():
+        network = load_identity("sface")
+        return network, _managed(network)
 
 
 def _managed(network: nn.Module) -> comfy.model_patcher.ModelPatcher:
@@ -160,6 +162,17 @@ def _managed(network: nn.Module) -> comfy.model_patcher.ModelPatcher:
         load_device=memory.get_torch_device(),
         offload_device=memory.unet_offload_device(),
     )
+
+
+def _load(patcher: comfy.model_patcher.ModelPatcher, memory_required: int = 0) -> None:
+    """On its device, others off it where room is short."""
+    with trainable():
+        memory.load_models_gpu([patcher], memory_required=memory_required)
+
+
+def trainable() -> torch.inference_mode:
+    """Where to make and move weights: ComfyUI runs nodes in inference mode, in which guidance could not use them."""
+    return torch.inference_mode(False)
 
 
 def shown(images: Iterable[Tensor]) -> list[dict[str, str]]:

@@ -76,10 +76,9 @@ class LoadModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        from ..clrface_core.models.bundle import load_bundle
         from .host import HostModel
 
-        model = HostModel(load_bundle(_path(file)))
+        model = HostModel(_path(file))
         return io.NodeOutput(model, HostVAE(model))
 
 
@@ -91,10 +90,9 @@ def _path(file: str) -> Path | None:
 @lru_cache(maxsize=1)
 def bundled_model() -> Any:
     """The bundled model, loaded once, for nodes to which none is connected."""
-    from ..clrface_core.models.bundle import load_bundle
     from .host import HostModel
 
-    return HostModel(load_bundle(None))
+    return HostModel(None)
 
 
 class HostVAE:

@@ -13,7 +13,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Where a real ComfyUI is, and what to write anew."""
     group = parser.getgroup("CLR-Face")
     group.addoption("--comfyui", type=Path, help="a ComfyUI checkout: start its server and run every workflow in it")
-    group.addoption("--comfyui-python", type=Path, help="the Python that has ComfyUI's requirements; this one if absent")
+    group.addoption("--comfyui-python", type=Path, help="the Python with ComfyUI's requirements; else this one")
     group.addoption("--screenshots", type=Path, help="a folder in which the browser tests leave what they saw")
     group.addoption("--update-schemas", action="store_true", help="write the snapshot of the nodes' schemas anew")
 

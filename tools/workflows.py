@@ -314,12 +314,12 @@ def compare() -> Graph:
     graph.add(
         NOTE, (0, 7.5),
         text="**Degrade, restore, compare**: a clean face is damaged and restored. The two texts say how much of the "
-        f"person each has kept.\n\n{HINT} The clean ones are in `samples/clean`.",
+        f"person each has kept.\n\n{HINT} This one is `samples/clean/astronaut.jpg`, under another name.",
     )  # fmt: skip
     photo = graph.add("LoadImage", (0, 0), image="astronaut-clean.jpg")
     model = graph.add("CLRFaceLoadModel", (0, 5))
     cut = graph.add("CLRFaceDetectAlign", (1, 0), image=photo.out())
-    worse = graph.add("CLRFaceDegradeFace", (2, 0), image=cut.out(), seed=3)
+    worse = graph.add("CLRFaceDegradeFace", (2, 0), image=cut.out(), preset="standard", seed=3)
     start = graph.add("CLRFaceIRNInit", (2, 3), model=model.out(), crops=worse.out())
     refined = graph.add("CLRFaceLatentRefineSampler", (3, 0), model=model.out(), latent=start.out())
     decoded = graph.add("CLRFaceVQDecode", (4.05, 0), model=model.out(), latent=refined.out())

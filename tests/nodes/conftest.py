@@ -63,13 +63,14 @@ def run(nodes: dict[str, Any]) -> Callable[..., Any]:
         known = {each.id for each in schema.inputs}
         assert set(given) <= known, f"{node_id} has no {set(given) - known}"
         settings = [each for each in schema.inputs if not each.optional and getattr(each, "default", None) is not None]
-        return node.execute(**{each.id: each.default for each in settings} | given)
+        with torch.inference_mode():  # as ComfyUI does
+            return node.execute(**{each.id: each.default for each in settings} | given)
 
     return execute
 
 
 @pytest.fixture
-def model(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+def model(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """A tiny random model that does something, for crops of 64 px; also in place of the bundled one."""
     for module in ("stages", "pictures", "faces.batch"):
         part(f"clrface_core.{module}")
@@ -80,11 +81,14 @@ def model(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     for module in (batch, part("clrface_core.pictures")):
         monkeypatch.setattr(module, "cut_faces", lambda images, found: cut(images, found, 64))
     torch.manual_seed(0)
-    bundle = part("clrface_core.models.bundle").build("tiny")
+    files = part("clrface_core.models.bundle")
+    bundle = files.build("tiny")
     with torch.no_grad():
         for parameter in [*bundle.refiner.parameters(), *bundle.mask.parameters()]:
             parameter.add_(0.05 * torch.randn_like(parameter))
-    host_model = part("nodes.host").HostModel(bundle)
+    files.save_bundle(tmp_path / "tiny.safetensors", bundle)
+    with torch.inference_mode():
+        host_model = part("nodes.host").HostModel(tmp_path / "tiny.safetensors")
     monkeypatch.setattr(part("nodes.models"), "bundled_model", lambda: host_model)
     return host_model
 

@@ -317,7 +317,7 @@ class TestRefusals:
             run("CLRFaceSelectFaces", crops=crops[:1], alignment=alignment)
         with sentence("2 crops"):
             run("CLRFaceFacePaste", image=two_faces(1), crops=crops[:1], alignment=alignment)
-        with sentence("proportions differ"):
+        with sentence("got 192 x 90 px"):
             run("CLRFaceFacePaste", image=two_faces(1)[:, :90], crops=crops, alignment=alignment)
         with sentence("1 pictures"):
             run("CLRFaceFacePaste", image=two_faces(2), crops=crops, alignment=alignment)
@@ -354,9 +354,8 @@ class TestRefusals:
         folder.mkdir(exist_ok=True)
         save_file({"model.diffusion_model.weight": torch.zeros(2)}, folder / "foreign.safetensors")
         (folder / "torn.safetensors").write_bytes(b"\x00\x01")
-        part("clrface_core.models.bundle").save_bundle(
-            part("clrface_core.models.bundle").build("tiny"), folder / "own.safetensors"
-        )
+        files = part("clrface_core.models.bundle")
+        files.save_bundle(folder / "own.safetensors", files.build("tiny"))
         assert {"foreign.safetensors", "own.safetensors"} <= set(part("nodes.models").choices())
         for name in ("foreign.safetensors", "torn.safetensors"):
             with sentence(name):
