@@ -118,15 +118,15 @@ def _saved(node: Node, info: Info, links: list[list[Any]], graph: Graph) -> dict
             "widgets_values": [node.given["text"]],
         }
     definition = info[node.kind]
-    inputs = []
+    inputs: list[dict[str, Any]] = []
     for name, kind, _, widget in inputs_of(definition):
         if widget:
             assert not isinstance(node.given.get(name), Slot), f"{node.kind}.{name} is a widget here"
             continue
         source = node.given.get(name)
         if source is not None:
-            sent = info[graph.nodes[source.node - 1].kind]["output"][source.index] if kind == "*" else kind
-            links.append([len(links) + 1, source.node, source.index, node.number, len(inputs), sent])
+            sent = info[graph.nodes[source.node - 1].kind]["output"][source.output] if kind == "*" else kind
+            links.append([len(links) + 1, source.node, source.output, node.number, len(inputs), sent])
         inputs.append({"name": name, "type": kind, "link": len(links) if source is not None else None})
     outputs = [
         {"name": name, "type": kind, "links": []}
@@ -319,7 +319,7 @@ def compare() -> Graph:
     photo = graph.add("LoadImage", (0, 0), image="astronaut-clean.jpg")
     model = graph.add("CLRFaceLoadModel", (0, 5))
     cut = graph.add("CLRFaceDetectAlign", (1, 0), image=photo.out())
-    worse = graph.add("CLRFaceDegradeFace", (2, 0), image=cut.out(), preset="standard", seed=3)
+    worse = graph.add("CLRFaceDegradeFace", (2, 0), image=cut.out(), seed=9)
     start = graph.add("CLRFaceIRNInit", (2, 3), model=model.out(), crops=worse.out())
     refined = graph.add("CLRFaceLatentRefineSampler", (3, 0), model=model.out(), latent=start.out())
     decoded = graph.add("CLRFaceVQDecode", (4.05, 0), model=model.out(), latent=refined.out())
@@ -350,7 +350,7 @@ def blueprint(info: Info) -> dict[str, Any]:
     nodes = [_saved(node, info, links, graph) for node in graph.nodes]
     ends = [("image", "IMAGE", pasted.out(0)), ("mask", "MASK", pasted.out(1)), ("count", "INT", cut.out(2))]
     for slot, (_, kind, source) in enumerate(ends):
-        links.append([len(links) + 1, source.node, source.index, -20, slot, kind])
+        links.append([len(links) + 1, source.node, source.output, -20, slot, kind])
     _with_links(nodes, [link for link in links if link[1] > 0])
     name, number = graph.name, str(uuid5(NAMESPACE_URL, graph.name))
     keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")

