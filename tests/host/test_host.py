@@ -1,0 +1,277 @@
+"""Every example graph in a real ComfyUI, over its API: pictures, progress, previews, cancelling, refusals.
+
+Run by ComfyUI's own Python: `python -m pytest tests/host --comfyui PATH -s`; -s shows the times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+GRAPHS = sorted((ROOT / "workflows").glob("*.json"))
+
+pytestmark = pytest.mark.usefixtures("host")
+
+
+@dataclass
+class Watched:
+    """What came over the websocket while a prompt ran."""
+
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    previews: int = 0
+    seconds: float = 0.0
+
+    def kinds(self) -> set[str]:
+        return {kind for kind, _ in self.events}
+
+
+def watch(host: Any, prompt: dict[str, Any], on_event: Callable[[str, dict[str, Any]], None] | None = None) -> Watched:
+    """Queue a prompt and listen until it ended."""
+    aiohttp = pytest.importorskip("aiohttp", reason="run these tests by ComfyUI's Python, which has aiohttp")
+
+    async def listen() -> Watched:
+        seen = Watched()
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"http://{host.address}/ws?clientId=clrface-test", max_msg_size=0) as socket,
+        ):
+            start = time.monotonic()
+            number = await asyncio.to_thread(host.queue, prompt, "clrface-test", preview_method="auto")
+            async with asyncio.timeout(900):
+                async for message in socket:
+                    if message.type == aiohttp.WSMsgType.BINARY:
+                        seen.previews += 1
+                        continue
+                    event = json.loads(message.data)
+                    kind, data = event["type"], event.get("data", {})
+                    if data.get("prompt_id") != number:
+                        continue
+                    seen.events.append((kind, data))
+                    if on_event:
+                        on_event(kind, data)
+                    if kind in ("execution_success", "execution_error", "execution_interrupted"):
+                        seen.seconds = time.monotonic() - start
+                        return seen
+        raise AssertionError("the websocket closed before the prompt ended")
+
+    return asyncio.run(listen())
+
+
+def saved_picture(host: Any, seen: Watched) -> np.ndarray:
+    """The last picture that a Save Image of this run wrote."""
+    files = [file for kind, data in seen.events if kind == "executed" for file in data["output"].get("images", [])]
+    saved = [file for file in files if file["type"] == "output"]
+    return np.asarray(Image.open(io.BytesIO(host.picture(saved[-1]))).convert("RGB"))
+
+
+def prompt_of(tool: ModuleType, host: Any, path: Path) -> dict[str, Any]:
+    return tool.to_prompt(json.loads(path.read_text()), host.info)
+
+
+def fresh(prompt: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The prompt with another seed, which no cache knows."""
+    for node in prompt.values():
+        if "seed" in node["inputs"] and node["class_type"] != "CLRFaceDegradeFace":
+            node["inputs"]["seed"] = seed
+    return prompt
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
+def test_a_graph_runs(path: Path, tool: ModuleType, host: Any) -> None:
+    seen = watch(host, prompt_of(tool, host, path))
+    assert "execution_success" in seen.kinds(), seen.events[-1]
+    assert {"execution_start", "executing", "executed"} <= seen.kinds() and "progress_state" in seen.kinds()
+    picture = saved_picture(host, seen)
+    assert picture.std() > 20 and min(picture.shape[:2]) >= 512
+    print(f"\n{path.stem}: {seen.seconds:.1f} s")
+
+
+def one_node(**settings: Any) -> dict[str, Any]:
+    """The one node between Load Image and Save Image."""
+    usual = {
+        "image": ["1", 0], "seed": 0, "steps": 1, "solver": "ddim", "t0": 0.0, "identity": 0.0, "batch_size": 4,
+        "detector": "yunet", "score_threshold": 0.8, "order": "area", "min_size": 0, "at_most": 0, "feather": 0.1,
+        "color_match": False, "blend": 1.0, "detail": 0.0,
+    }  # fmt: skip
+    return {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "grace-hopper.jpg"}},
+        "2": {"class_type": "CLRFaceRestoreFaces", "inputs": usual | settings},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "one"}},
+    }
+
+
+def test_the_chain_and_the_one_node_give_the_same_pixels(tool: ModuleType, host: Any) -> None:
+    modular = next(path for path in GRAPHS if path.stem.startswith("2"))
+    chain = saved_picture(host, watch(host, fresh(prompt_of(tool, host, modular), 5)))
+    one = saved_picture(host, watch(host, one_node(seed=5, identity=1.0)))
+    assert np.array_equal(chain, one)
+    photo = np.asarray(Image.open(host.base / "input" / "grace-hopper.jpg").convert("RGB"))
+    changed = (one != photo).any(2)
+    assert 0.02 < changed.mean() < 0.5 and not changed[:60].any() and not changed[350:].any()
+
+
+def test_progress_and_previews(host: Any) -> None:
+    seen = watch(host, one_node(seed=6, steps=4))
+    ours = [data["nodes"]["2"] for kind, data in seen.events if kind == "progress_state" and "2" in data["nodes"]]
+    values = [node["value"] / node["max"] for node in ours]
+    assert values == sorted(values) and values[-1] == 1.0 and len(set(values)) >= 4
+    assert seen.previews >= 4
+
+
+def test_cancelling_ends_within_a_step(host: Any) -> None:
+    cancelled: list[float] = []
+
+    def cancel(kind: str, data: dict[str, Any]) -> None:
+        running = kind == "progress_state" and data["nodes"].get("2", {}).get("value", 0) > 0
+        if running and not cancelled:
+            cancelled.append(time.monotonic())
+            host.post("/interrupt", {})
+
+    seen = watch(host, one_node(seed=7, steps=100, identity=1.0), cancel)
+    assert seen.events[-1][0] == "execution_interrupted" and cancelled
+    steps = [data["nodes"]["2"]["value"] for kind, data in seen.events if kind == "progress_state"]
+    assert max(steps) <= 4  # of 100: what was under way when the word came
+    print(f"\ncancelled {time.monotonic() - cancelled[0]:.1f} s after the word")
+    assert "execution_success" in watch(host, one_node(seed=8)).kinds()
+
+
+def test_a_batch_comes_out_whole_and_faceless_pictures_pass_through(tool: ModuleType, host: Any) -> None:
+    Image.new("RGB", (96, 80), (90, 120, 60)).save(host.base / "input" / "meadow.png")
+    prompt = one_node(image=["4", 0])
+    prompt["1"]["inputs"]["image"] = "meadow.png"
+    prompt["4"] = {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": 5}}
+    seen = watch(host, prompt)
+    images = [data["output"]["images"] for kind, data in seen.events if kind == "executed" and data["node"] == "3"]
+    assert len(images[0]) == 5 and (saved_picture(host, seen) == (90, 120, 60)).all()
+    for path in GRAPHS[:4]:
+        faceless = prompt_of(tool, host, path)
+        for node in faceless.values():
+            if node["class_type"] == "LoadImage":
+                node["inputs"]["image"] = "meadow.png"
+            if node["class_type"] == "CLRFaceSelectFaces":
+                node["inputs"]["numbers"] = ""
+        seen = watch(host, faceless)
+        assert "execution_success" in seen.kinds(), (path.stem, seen.events[-1])
+        assert (saved_picture(host, seen) == (90, 120, 60)).all()
+
+
+def test_the_vae_serves_cores_own_nodes(host: Any) -> None:
+    prompt = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "grace-hopper.jpg"}},
+        "2": {"class_type": "CLRFaceLoadModel", "inputs": {"file": "bundled (CLR-Face s)"}},
+        "3": {"class_type": "VAEEncode", "inputs": {"pixels": ["1", 0], "vae": ["2", 1]}},
+        "4": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["2", 1]}},
+        "5": {"class_type": "VAEEncodeTiled", "inputs": {
+            "pixels": ["4", 0], "vae": ["2", 1], "tile_size": 512, "overlap": 64, "temporal_size": 64,
+            "temporal_overlap": 8}},
+        "6": {"class_type": "VAEDecodeTiled", "inputs": {
+            "samples": ["5", 0], "vae": ["2", 1], "tile_size": 512, "overlap": 64, "temporal_size": 64,
+            "temporal_overlap": 8}},
+        "7": {"class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "vae"}},
+    }  # fmt: skip
+    seen = watch(host, prompt)
+    assert "execution_success" in seen.kinds(), seen.events[-1]
+    photo = np.asarray(Image.open(host.base / "input" / "grace-hopper.jpg").convert("RGB"))
+    assert np.abs(saved_picture(host, seen).astype(float) - photo).mean() < 12
+
+
+def test_core_latent_nodes_fit_between(tool: ModuleType, host: Any) -> None:
+    modular = next(path for path in GRAPHS if path.stem.startswith("2"))
+    prompt = prompt_of(tool, host, modular)
+    start = next(number for number, node in prompt.items() if node["class_type"] == "CLRFaceIRNInit")
+    sampler = next(node for node in prompt.values() if node["class_type"] == "CLRFaceLatentRefineSampler")
+    prompt["90"] = {"class_type": "LatentMultiply", "inputs": {"samples": [start, 0], "multiplier": 0.9}}
+    sampler["inputs"]["latent"] = ["90", 0]
+    seen = watch(host, prompt)
+    assert "execution_success" in seen.kinds(), seen.events[-1]
+
+
+REFUSED = re.compile(r"Expected [^\n]*: [^\n]*\.$")
+
+
+def failing(host: Any, change: Callable[[dict[str, Any]], None]) -> str:
+    """The sentence on the node of a prompt that was changed so that it cannot run."""
+    prompt = one_node(seed=9)
+    change(prompt)
+    seen = watch(host, prompt)
+    kind, data = seen.events[-1]
+    assert kind == "execution_error", kind
+    return data["exception_message"].strip()
+
+
+def test_refusals_are_one_sentence_and_the_server_lives_on(host: Any) -> None:
+    folder = host.base / "models" / "clrface"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "torn.safetensors").write_bytes(b"no model at all")
+
+    def alpha(prompt: dict[str, Any]) -> None:
+        prompt["4"] = {"class_type": "JoinImageWithAlpha", "inputs": {"image": ["1", 0], "alpha": ["1", 1]}}
+        prompt["2"]["inputs"]["image"] = ["4", 0]
+
+    def torn(prompt: dict[str, Any]) -> None:
+        prompt["4"] = {"class_type": "CLRFaceLoadModel", "inputs": {"file": "torn.safetensors"}}
+        prompt["2"]["inputs"]["model"] = ["4", 0]
+
+    def plain_latent(prompt: dict[str, Any]) -> None:
+        prompt["4"] = {"class_type": "CLRFaceLoadModel", "inputs": {"file": "bundled (CLR-Face s)"}}
+        prompt["5"] = {"class_type": "CLRFaceVQEncode", "inputs": {"model": ["4", 0], "image": ["1", 0]}}
+        settings = {"seed": 0, "steps": 1, "solver": "ddim", "t0": 0.0, "identity": 0.0, "batch_size": 4}
+        refine = {"model": ["4", 0], "latent": ["5", 0], **settings}
+        prompt["6"] = {"class_type": "CLRFaceLatentRefineSampler", "inputs": refine}
+        prompt["7"] = {
+            "class_type": "CLRFaceVQDecode",
+            "inputs": {"model": ["4", 0], "latent": ["6", 0], "quantise": True},
+        }
+        prompt["3"]["inputs"]["images"] = ["7", 0]
+
+    for change, words in ((alpha, "4 channels"), (torn, "torn.safetensors"), (plain_latent, "IRN Init")):
+        sentence = failing(host, change)
+        assert words in sentence and REFUSED.search(sentence), sentence
+
+    wrong = one_node()
+    wrong["2"]["inputs"]["image"] = ["1", 1]  # a MASK
+    answer = host.post("/prompt", {"prompt": wrong})
+    assert answer["node_errors"]["2"]["errors"][0]["type"] == "return_type_mismatch"
+    assert "execution_success" in watch(host, one_node(seed=10)).kinds()
+
+
+def test_a_picture_of_one_pixel_passes(host: Any) -> None:
+    Image.new("RGB", (1, 1), (7, 8, 9)).save(host.base / "input" / "dot.png")
+    prompt = one_node()
+    prompt["1"]["inputs"]["image"] = "dot.png"
+    assert saved_picture(host, watch(host, prompt)).tolist() == [[[7, 8, 9]]]
+
+
+def test_models_can_be_unloaded_and_come_back(host: Any) -> None:
+    host.post("/free", {"unload_models": True, "free_memory": True})
+    assert "execution_success" in watch(host, one_node(seed=11, identity=0.5)).kinds()
+
+
+def test_what_the_front_end_asks_for_is_there(host: Any) -> None:
+    log = host.log.read_text()
+    assert "IMPORT FAILED" not in log and "clr-face" in log
+    print("\nimport:", next(line for line in log.splitlines() if line.rstrip().endswith("clr-face")).split("m")[-1])
+    assert sum(name.startswith("CLRFace") for name in host.info) == 12
+    translations = json.loads(host.get("/i18n"))
+    assert all("CLRFaceRestoreFaces" in translations[language]["nodeDefs"] for language in ("en", "zh", "ja"))
+    assert len(json.loads(host.get("/workflow_templates"))["clr-face"]) == len(GRAPHS)
+    blocks = json.loads(host.get("/global_subgraphs")).values()
+    assert "Restore Faces (CLR-Face)" in {block["name"] for block in blocks}
+    scripts = json.loads(host.get("/extensions"))
+    assert "/extensions/clr-face/clrface.js" in scripts
+    for name in host.info:
+        if name.startswith("CLRFace"):
+            assert host.get(f"/extensions/clr-face/docs/{name}/en.md").startswith(b"# ")
