@@ -30,7 +30,7 @@ class Slot(NamedTuple):
     """One output of a node."""
 
     node: int
-    index: int
+    output: int
 
 
 @dataclass
