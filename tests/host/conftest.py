@@ -86,7 +86,7 @@ def failure(result: dict[str, Any]) -> str:
 def comfyui(request: pytest.FixtureRequest) -> Path:
     path = request.config.getoption("--comfyui")
     if path is None:
-        pytest.skip("no --comfyui PATH: this test needs a ComfyUI checkout")
+        pytest.skip("no --comfyui=PATH: this test needs a ComfyUI checkout")
     return path.resolve()
 
 

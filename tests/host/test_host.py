@@ -1,6 +1,6 @@
 """Every example graph in a real ComfyUI, over its API: pictures, progress, previews, cancelling, refusals.
 
-Run by ComfyUI's own Python: `python -m pytest tests/host --comfyui PATH -s`; -s shows the times.
+Run by ComfyUI's own Python: `python -m pytest tests/host --comfyui=PATH -s`; -s shows the times.
 """
 
 from __future__ import annotations
@@ -50,24 +50,23 @@ def watch(host: Any, prompt: dict[str, Any], on_event: Callable[[str, dict[str, 
         ):
             start = time.monotonic()
             number = await asyncio.to_thread(host.queue, prompt, "clrface-test", preview_method="auto")
-            async with asyncio.timeout(900):
-                async for message in socket:
-                    if message.type == aiohttp.WSMsgType.BINARY:
-                        seen.previews += 1
-                        continue
-                    event = json.loads(message.data)
-                    kind, data = event["type"], event.get("data", {})
-                    if data.get("prompt_id") != number:
-                        continue
-                    seen.events.append((kind, data))
-                    if on_event:
-                        on_event(kind, data)
-                    if kind in ("execution_success", "execution_error", "execution_interrupted"):
-                        seen.seconds = time.monotonic() - start
-                        return seen
+            async for message in socket:
+                if message.type == aiohttp.WSMsgType.BINARY:
+                    seen.previews += 1
+                    continue
+                event = json.loads(message.data)
+                kind, data = event["type"], event.get("data", {})
+                if data.get("prompt_id") != number:
+                    continue
+                seen.events.append((kind, data))
+                if on_event:
+                    on_event(kind, data)
+                if kind in ("execution_success", "execution_error", "execution_interrupted"):
+                    seen.seconds = time.monotonic() - start
+                    return seen
         raise AssertionError("the websocket closed before the prompt ended")
 
-    return asyncio.run(listen())
+    return asyncio.run(asyncio.wait_for(listen(), 900))
 
 
 def saved_picture(host: Any, seen: Watched) -> np.ndarray:
