@@ -1,16 +1,20 @@
-"""PSNR and SSIM: how near a restored face is to the ground truth, pixel by pixel and window by window.
+"""Full-reference metrics: how near a restored face is to the ground truth, in pixels and to the eye.
 
 Each takes pictures `a` (B,3,H,W) and `b` (B,3,H,W) or (1,3,H,W), RGB in [0,1], and gives (B,) numbers.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
 from ..errors import CLRFaceError
+from ..models.perceptual import LPIPS
 
 PSNR_CEILING = 100.0
+LPIPS_FILES = {"vgg": "lpips_vgg16.safetensors", "alex": "lpips_alexnet.safetensors"}
 WINDOW, WINDOW_SIGMA = 11, 1.5
 
 
@@ -40,6 +44,20 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
     similarity = similarity / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))
     return similarity.mean((1, 2, 3))
+
+
+def lpips(a: Tensor, b: Tensor, network: LPIPS) -> Tensor:
+    """Learned perceptual distance (Zhang et al. 2018) by `network`, of `load_lpips`; 0 is the same."""
+    _check_pair(a, b)
+    with torch.no_grad():
+        return network(a, b)
+
+
+def load_lpips(folder: Path | str, net: str) -> LPIPS:
+    """LPIPS `vgg` or `alex` from its file in `folder` (see LPIPS_FILES); CLRFaceError where it is missing."""
+    if net not in LPIPS_FILES:
+        raise CLRFaceError(f"Expected the LPIPS network 'vgg' or 'alex', got {net!r}: use one of the two.")
+    return LPIPS.load(Path(folder) / LPIPS_FILES[net], net)
 
 
 def _window(x: Tensor) -> Tensor:
