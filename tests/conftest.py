@@ -15,6 +15,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--comfyui", type=Path, help="a ComfyUI checkout: start its server and run every workflow in it")
     group.addoption("--comfyui-python", type=Path, help="the Python with ComfyUI's requirements; else this one")
     group.addoption("--screenshots", type=Path, help="a folder in which the browser tests leave what they saw")
+    group.addoption("--metric-weights", type=Path, help="the folder that tools/import_metric_weights.py wrote")
     group.addoption("--update-schemas", action="store_true", help="write the snapshot of the nodes' schemas anew")
 
 
@@ -35,6 +36,20 @@ def shared_weights() -> Callable[[str], Path]:
         if not path.is_file():
             pytest.skip(f"no {name} in ../shared/weights: this test needs the real weights")
         return path
+
+    return find
+
+
+@pytest.fixture
+def metric_weights(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """`metric_weights(name)` is the path of a metric's weight file, or skips the test."""
+    folders = [request.config.getoption("--metric-weights"), SHARED / "weights"]
+
+    def find(name: str) -> Path:
+        for folder in folders:
+            if folder is not None and (folder / name).is_file():
+                return folder / name
+        pytest.skip(f"no {name}: give --metric-weights with the folder that holds it")
 
     return find
 

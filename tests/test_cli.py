@@ -14,11 +14,14 @@ import torch
 from PIL import Image
 
 from clrface_core.cli import build_parser, main
+from clrface_core.commands import evaluate as evaluate_command
 from clrface_core.commands import options
 from clrface_core.commands import restore as restore_command
 from clrface_core.commands import train as train_command
 from clrface_core.degrade import PRESETS
 from clrface_core.diffusion.solvers import SOLVERS
+from clrface_core.evaluation.catalogue import METRICS
+from clrface_core.evaluation.plan import ABLATIONS
 from clrface_core.faces import detect
 from clrface_core.faces.align import FFHQ_TEMPLATE_512
 from clrface_core.faces.face import ORDERS, Face
@@ -387,12 +390,14 @@ def test_evaluation_writes_a_report(model: Path, tmp_path: Path, capsys: Any) ->
     (faces / "c-0.png").write_text("damaged")
     command = ["evaluate", "--data", str(faces), "-o", str(out), "--model", str(model), "--limit", "1", "--steps", "1"]
     assert main([*command, "--device", "cpu", "--dtype", "float32", "--json"]) == 1
-    assert files_in(out) == ["contact.png", "report.json", "report.md"]
+    assert {"contact.png", "report.json", "report.md"} <= {*files_in(out)}
     printed = capsys.readouterr()
     report = json.loads(printed.out)
     assert {row["output"] for row in report["rows"]} == {"input", "IRN alone", "1 step"}
     assert report["settings"]["model"] == "tiny" and "c-0" in printed.err
-    assert "| b | 1 step | 1 |" in (out / "report.md").read_text()
+    text = (out / "report.md").read_text()
+    assert "## Set b, 1 faces" in text and "| 1 step |" in text and "Missing metric lpips-vgg" in text
+    assert set(evaluate_command.METRICS) == set(METRICS) and set(evaluate_command.ABLATIONS) == set(ABLATIONS)
 
 
 def test_the_names_in_the_help_are_those_of_the_library() -> None:

@@ -1,28 +1,38 @@
-"""`clrface evaluate`: measure a model on held-out faces and write the report."""
+"""`clrface evaluate`: measure a model on held-out faces, beside baselines and ablations, and write the report."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import platform
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
-    from ..pipeline import Restorer
+    from ..evaluation.cases import Batch
+    from ..evaluation.measure import Sheet
+    from ..evaluation.metric import Metric
+    from ..evaluation.outputs import ModelOutputs, Output, Variant
+    from ..evaluation.report import Report
+
+METRICS = ("psnr", "ssim", "lpips-vgg", "lpips-alex", "dists", "kid", "niqe", "sface", "dlib", "arcface", "lmd")
+"""The names in `evaluation.catalogue.METRICS`, repeated so that --help need not load it (a test compares them)."""
+ABLATIONS = ("irn", "steps", "guidance", "mask", "quantise", "f", "codebook", "condition")
+"""Of `evaluation.plan.ABLATIONS`, likewise."""
 
 
 def add_parser(commands: Any) -> None:
     """Declare the sub-command."""
     parser = commands.add_parser(
         "evaluate", help="measure a model and write a report", allow_abbrev=False,
-        description="Degrade held-out faces, restore them, write report.md, report.json and contact.png.",
+        description="Degrade held-out faces, restore them, and write report.md, report.json, plots and contact.png.",
     )  # fmt: skip
     parser.set_defaults(run=run)
     parser.add_argument(
@@ -31,64 +41,213 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the report")
     parser.add_argument("--model", type=Path, metavar="FILE", help="bundle in place of the one that came along")
-    parser.add_argument(
-        "--steps", nargs="+", type=options.whole(1), default=[1, 4], metavar="N", help="numbers of steps (1 4)"
-    )
-    parser.add_argument(
-        "--identity", nargs="+", type=options.number(0), default=[0.0], metavar="X", help="identity strengths (0)"
-    )
+    _add_compared(parser)
+    _add_measured(parser)
     parser.add_argument("--solver", choices=options.SOLVERS, default="ddim", help="solver (ddim)")
     parser.add_argument("--preset", choices=options.PRESETS, default="standard", help="degradation (standard)")
     parser.add_argument("--seed", type=options.whole(0), default=0, metavar="N", help="of degradation and noise (0)")
     parser.add_argument("--limit", type=options.whole(1), metavar="N", help="faces of each set (default: all)")
-    parser.add_argument("--metric-weights", type=Path, metavar="DIR", help="folder with the weights of LPIPS")
     options.add_device(parser)
-    parser.add_argument("--dtype", choices=options.DTYPES, help="of the networks (default: the fastest)")
+    parser.add_argument(
+        "--dtype", choices=options.DTYPES, default="float32",
+        help="of the networks (float32, and not the fastest, so that numbers are the same on every machine of a kind)",
+    )  # fmt: skip
     parser.add_argument("--batch-size", type=options.whole(1), default=4, metavar="N", help="faces at once (4)")
     options.add_report(parser)
 
 
+def _add_compared(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is compared")
+    group.add_argument(
+        "--steps", nargs="+", type=options.whole(1), default=[1, 4], metavar="N", help="numbers of steps (1 4)"
+    )
+    group.add_argument(
+        "--identity", nargs="+", type=options.number(0), default=[0.0], metavar="X", help="identity strengths (0)"
+    )
+    group.add_argument(
+        "--baselines", type=names, default=["irn"], metavar="NAME,...",
+        help="bicubic, irn, realesrgan, or TITLE=FILE for a network that spandrel knows (irn)",
+    )  # fmt: skip
+    group.add_argument(
+        "--ablate", type=names, default=[], metavar="NAME,...",
+        help=f"parts of the method to change: {', '.join(ABLATIONS)} (f, codebook and condition: with --against)",
+    )  # fmt: skip
+    group.add_argument(
+        "--against", nargs="+", type=titled, default=[], metavar="TITLE=FILE", help="other models to compare with"
+    )
+
+
+def _add_measured(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is measured")
+    group.add_argument(
+        "--metrics", type=names, metavar="NAME,...", help=f"out of {', '.join(METRICS)} (default: all there are)"
+    )
+    group.add_argument("--metric-weights", type=Path, metavar="DIR", help="folder of weights of metrics and baselines")
+    group.add_argument(
+        "--verify", metavar="PAIRS", help="also face verification: a CSV file of gallery,probe,same; or: self"
+    )
+
+
+def names(text: str) -> list[str]:
+    """An argument type: names apart by commas, each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def titled(text: str) -> tuple[str, Path]:
+    """An argument type: TITLE=FILE."""
+    title, given, file = text.partition("=")
+    if not (title and given and file):
+        raise argparse.ArgumentTypeError(f"expected TITLE=FILE, got {text!r}")
+    return title, Path(file)
+
+
 def run(args: argparse.Namespace) -> int:
     """Write the report; 1 if pictures had to be left out."""
-    from ..evaluation.quality import evaluate
-    from ..pipeline import Restorer
+    from ..evaluation.catalogue import find_metrics
+    from ..evaluation.measure import Costs, Embeddings, evaluate
+    from ..evaluation.outputs import ModelOutputs, Variant
+    from ..stages import FaceStages
     from .files import check_place
 
     check_place(args.output / "report.md")
-    restorer = Restorer(args.model, device=args.device, dtype=args.dtype, batch_size=args.batch_size)
-    restorers = _variants(restorer, args)
+    made = {"device": args.device, "dtype": args.dtype, "batch_size": args.batch_size}
+    models = {
+        name: ModelOutputs(FaceStages(path, **made), solver=args.solver, seed=args.seed)
+        for name, path in {"": args.model, **dict(args.against)}.items()
+    }
+    ours, device = models[""], models[""].stages.device
+    metrics, missing = find_metrics(args.metric_weights, device, args.metrics)
+    base = Variant(steps=args.steps[0], identity=args.identity[0])
+    outputs, absent, files = _compared(args, models, base)
     args.output.mkdir(parents=True, exist_ok=True)
+    costs, embeddings = Costs(), Embeddings()
     report = evaluate(
-        restorers,
-        args.data,
-        degradation=args.preset,
-        seed=args.seed,
-        limit=args.limit,
-        batch=args.batch_size,
-        weights=args.metric_weights,
-        device=restorer.device,
-        sheet=args.output / "contact.png",
-        progress=not args.quiet and sys.stderr.isatty(),
-    )
-    dtype = str(restorer.dtype).removeprefix("torch.")
-    report.settings |= {"model": restorer.bundle.name, "solver": args.solver, "dtype": dtype}
+        outputs, args.data, metrics, degradation=args.preset, seed=args.seed, limit=args.limit,
+        batch=args.batch_size, device=device, sheet=_sheet(args, ours, base), costs=costs, kept=embeddings,
+        progress=_shows_progress(args),
+    )  # fmt: skip
+    report.missing = missing | {f"baseline {name}": reason for name, reason in absent.items()}
+    report.settings |= _settings(args, ours)
+    report.files = _hashes(args, metrics, files)
+    if args.verify is not None:
+        _verify(args, report, outputs, metrics, embeddings, device)
+    _write(args, report)
+    _say(args, report, costs)
+    return 1 if report.skipped else 0
+
+
+def _shows_progress(args: argparse.Namespace) -> bool:
+    return not args.quiet and sys.stderr.isatty()
+
+
+def _compared(
+    args: argparse.Namespace, models: dict[str, ModelOutputs], base: Variant
+) -> tuple[dict[str, Output], dict[str, str], dict[str, Path]]:
+    """All outputs in the order of the table, baselines that cannot be had, and the files of the others."""
+    from ..evaluation import plan
+
+    ours, others = models[""], {name: model for name, model in models.items() if name}
+    outputs, absent, files = plan.baselines(args.baselines, ours, args.metric_weights, ours.stages.device)
+    outputs |= plan.refined(ours, args.steps, args.identity)
+    outputs |= plan.ablations(args.ablate, ours, others, base)
+    return outputs | plan.against(others, base), absent, files
+
+
+def _sheet(args: argparse.Namespace, ours: ModelOutputs, base: Variant) -> Sheet:
+    """Input, estimate, refined, guided, and the mask of the guidance; what is measured too is not computed again."""
+    from dataclasses import replace
+    from functools import partial
+
+    from ..evaluation.measure import Sheet
+    from ..evaluation.plan import IRN_ALONE, title
+
+    refined, guided = replace(base, identity=0.0), replace(base, identity=max(args.identity) or 1.0)
+    columns: dict[str, Callable[[Batch], Tensor]] = {
+        "input": lambda batch: batch.degraded,
+        IRN_ALONE: ours.estimate,
+        title(refined): partial(ours.restore, variant=refined),
+        title(guided): partial(ours.restore, variant=guided),
+        "mask: white 1, black 0": ours.mask_picture,
+    }
+    return Sheet(args.output / "contact.png", columns)
+
+
+def _settings(args: argparse.Namespace, ours: ModelOutputs) -> dict[str, Any]:
+    """What decides on the numbers; folders do not, and are left out."""
+    import torch
+
+    from .. import __version__
+
+    return {
+        "model": ours.stages.bundle.name,
+        "steps": args.steps,
+        "identity": args.identity,
+        "baselines": [name.partition("=")[0] for name in args.baselines],
+        "ablations": args.ablate,
+        "solver": args.solver,
+        "preset": args.preset,
+        "limit": args.limit,
+        "dtype": args.dtype,
+        "device": ours.stages.device.type,
+        "threads": torch.get_num_threads(),
+        "versions": {"clrface": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+
+
+def _hashes(args: argparse.Namespace, metrics: list[Metric], files: dict[str, Path]) -> dict[str, str]:
+    """SHA-256 of all weights in play, by file name or title."""
+    from ..evaluation.weights import sha256
+    from ..models.bundle import default_bundle_path
+
+    model = args.model or default_bundle_path()
+    paths = {model.name: model, **dict(args.against), **files}
+    paths |= {path.name: path for metric in metrics for path in metric.files}
+    return {name: sha256(path) for name, path in paths.items()}
+
+
+def _verify(
+    args: argparse.Namespace,
+    report: Report,
+    outputs: dict[str, Output],
+    metrics: list[Metric],
+    embeddings: Any,
+    device: Any,
+) -> None:
+    from ..evaluation.samples import find_samples
+    from ..evaluation.verify import SELF, verify_pairs, verify_self
+
+    recognition = [metric for metric in metrics if metric.recognises]
+    if args.verify == SELF:
+        found, skipped = verify_self(find_samples(args.data, args.limit), embeddings, recognition, device)
+    else:
+        found, skipped = verify_pairs(
+            Path(args.verify), outputs, recognition, degradation=args.preset, seed=args.seed, batch=args.batch_size,
+            device=device, progress=_shows_progress(args),
+        )  # fmt: skip
+    report.verification = found
+    report.skipped += [reason for reason in skipped if reason not in report.skipped]
+
+
+def _write(args: argparse.Namespace, report: Report) -> None:
+    from ..errors import CLRFaceError
+    from ..evaluation.plots import save_plots
+
+    try:
+        report.pictures = save_plots(report, args.output)
+    except CLRFaceError as error:
+        report.missing["plots"] = str(error)
     (args.output / "report.json").write_text(report.json(), encoding="utf-8")
     (args.output / "report.md").write_text(report.markdown(), encoding="utf-8")
+
+
+def _say(args: argparse.Namespace, report: Report, costs: Any) -> None:
+    """The report on standard output; where the time went and what was left out on standard error."""
     if args.json:
         print(json.dumps({"settings": report.settings, "rows": report.rows, "skipped": report.skipped}, indent=2))
     elif not args.quiet:
         print(report.markdown(), end="")
+    if not args.quiet:
+        for line in costs.lines():
+            print(f"clrface: {line}", file=sys.stderr)
     for reason in report.skipped:
         print(f"clrface: {reason}", file=sys.stderr)
-    return 1 if report.skipped else 0
-
-
-def _variants(restorer: Restorer, args: argparse.Namespace) -> dict[str, Callable[[Tensor], Tensor]]:
-    """What is compared, by the name that the report gives it: the estimate alone, then each steps and strength."""
-    variants: dict[str, Callable[[Tensor], Tensor]] = {"IRN alone": restorer.estimate_crops}
-    for steps in dict.fromkeys(args.steps):
-        for identity in dict.fromkeys(args.identity):
-            name = f"{steps} step{'' if steps == 1 else 's'}" + (f", identity {identity:g}" if identity else "")
-            settings = {"steps": steps, "identity": identity, "solver": args.solver, "seed": args.seed}
-            variants[name] = partial(restorer.restore_crops, **settings)
-    return variants

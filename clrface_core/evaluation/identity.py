@@ -44,13 +44,13 @@ class DlibIdentity:
 
     def __init__(self, weights: Path | str | None = None) -> None:
         """`weights`: dlib_face_recognition_resnet_model_v1.dat; default: that of face-recognition-models."""
-        path = Path(weights) if weights is not None else _packaged_weights()
+        self.path = Path(weights) if weights is not None else _packaged_weights()
         dlib = _import_dlib()
         try:
-            self._network = dlib.face_recognition_model_v1(str(path))
+            self._network = dlib.face_recognition_model_v1(str(self.path))
         except RuntimeError as error:
             raise CLRFaceError(
-                f"Expected dlib's face recognition network at {path}, could not read it ({error}): "
+                f"Expected dlib's face recognition network at {self.path}, could not read it ({error}): "
                 "give dlib_face_recognition_resnet_model_v1.dat."
             ) from error
         self._centre = torch.tensor(CENTRE)

@@ -39,13 +39,16 @@ class Sample:
         """A number that depends on the key alone, the same on every machine."""
         return int.from_bytes(hashlib.sha256(self.key.encode()).digest()[:8], "big")
 
+    def read(self) -> bytes:
+        """The picture's file, as it is."""
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            return file.read(self.length)
+
     def load(self) -> Tensor:
         """(3,S,S) float32 RGB in [0,1]. CLRFaceError where it cannot be read or is not square."""
         try:
-            with self.path.open("rb") as file:
-                file.seek(self.start)
-                data = file.read(self.length)
-            with Image.open(io.BytesIO(data)) as picture:
+            with Image.open(io.BytesIO(self.read())) as picture:
                 pixels = np.array(ImageOps.exif_transpose(picture).convert("RGB"))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise CLRFaceError(

@@ -76,8 +76,8 @@ class LPIPS(nn.Module):
             )
         return lpips.eval()
 
-    def _unit_features(self, x: Tensor) -> list[Tensor]:
-        """The tapped feature maps, each position scaled to unit length over its channels."""
+    def describe(self, x: Tensor) -> list[Tensor]:
+        """The tapped feature maps of (B,3,H,W), each position scaled to unit length over its channels."""
         h = (x * 2 - 1 - self.shift.to(x.dtype)) / self.scale.to(x.dtype)
         found = []
         for index, layer in enumerate(self.features[: self.taps[-1] + 1]):
@@ -86,6 +86,10 @@ class LPIPS(nn.Module):
                 found.append(h / (h.square().sum(1, keepdim=True).sqrt() + 1e-10))
         return found
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        pairs = zip(self._unit_features(a), self._unit_features(b), self.heads, strict=True)
+    def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        """(B,) of what `describe` gave; a comparison with one truth need not describe it again."""
+        pairs = zip(a, b, self.heads, strict=True)
         return torch.stack([((x - y).square() * head).sum(1).mean((1, 2)) for x, y, head in pairs]).sum(0)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.distance(self.describe(a), self.describe(b))

@@ -1,0 +1,161 @@
+"""Every metric by its name, and which of them can be had here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import CLRFaceError
+from ..models.arcface import FILE_NAME, find_arcface
+from ..models.identity import SFACE_WEIGHTS, identity_similarity, load_identity
+from ..models.perceptual import LPIPS
+from . import pixels, weights
+from .distributions import FID_FACES, fid, kid
+from .dists import DISTS
+from .identity import DlibIdentity
+from .inception import Inception
+from .landmarks import Landmarks, landmark_distance
+from .metric import Column, Metric, Score, SetScore
+from .niqe import NIQE
+
+Device = torch.device | str
+
+
+def find_metrics(
+    folder: Path | str | None = None, device: Device = "cpu", names: Sequence[str] | None = None
+) -> tuple[list[Metric], dict[str, str]]:
+    """The metrics that can be computed here, in the order of METRICS, and for each other the reason why not.
+
+    folder: of the metric weights (see `weights`). names: only these of METRICS; CLRFaceError for an unknown one.
+    """
+    chosen = list(METRICS) if names is None else names
+    for name in chosen:
+        if name not in METRICS:
+            raise CLRFaceError(f"Expected metrics among {', '.join(METRICS)}, got {name!r}: choose of these.")
+    load = Loader(folder, device)
+    found, missing = [], {}
+    for name in (name for name in METRICS if name in chosen):
+        try:
+            found.append(METRICS[name](load))
+        except CLRFaceError as error:
+            missing[name] = str(error)
+    return found, missing
+
+
+class Loader:
+    """Where metrics get their networks; one that two metrics need is loaded once."""
+
+    def __init__(self, folder: Path | str | None, device: Device) -> None:
+        self.folder, self.device = folder, device
+        self.lpips = cache(self._lpips)
+
+    def path(self, name: str) -> Path:
+        """A file of metric weights; CLRFaceError where it is missing."""
+        return weights.weight_file(self.folder, name)
+
+    def _lpips(self, net: str) -> LPIPS:
+        return LPIPS.load(self.path(LPIPS_FILES[net]), net).to(self.device)
+
+
+LPIPS_FILES = {"vgg": weights.LPIPS_VGG, "alex": weights.LPIPS_ALEX}
+
+
+def _psnr(load: Loader) -> Metric:
+    pixels.library()
+    return Metric("psnr", lambda x: x, (Score(Column("PSNR", higher_is_better=True, digits=2), pixels.psnr),))
+
+
+def _ssim(load: Loader) -> Metric:
+    pixels.library()
+    return Metric("ssim", lambda x: x, (Score(Column("SSIM", higher_is_better=True), pixels.ssim),))
+
+
+def _lpips(load: Loader, net: str, name: str) -> Metric:
+    network = load.lpips(net)
+    score = Score(Column(name, higher_is_better=False, ratio=True), lambda a, b: float(network.distance(a, b)))
+    return Metric(name.lower(), torch.no_grad()(network.describe), (score,), files=(load.path(LPIPS_FILES[net]),))
+
+
+def _dists(load: Loader) -> Metric:
+    files = (load.path(weights.DISTS), load.path(weights.LPIPS_VGG))
+    network = DISTS(files[0], load.lpips("vgg"))
+    score = Score(Column("DISTS", higher_is_better=False, ratio=True), network.distance)
+    return Metric("dists", network.describe, (score,), files=files)
+
+
+def _kid(load: Loader) -> Metric:
+    path = load.path(weights.INCEPTION)
+    network = weights.fill(Inception(), path).to(load.device)
+    scores = (
+        SetScore(Column("KID ×1000", higher_is_better=False, digits=1, ratio=True), kid, below=FID_FACES),
+        SetScore(Column("FID", higher_is_better=False, digits=1, ratio=True), fid, least=FID_FACES),
+    )
+    return Metric("kid", torch.no_grad()(lambda x: network(x).cpu()), set_scores=scores, files=(path,))
+
+
+def _niqe(load: Loader) -> Metric:
+    path = load.path(weights.NIQE)
+    measure = NIQE(path)
+    score = Score(Column("NIQE", higher_is_better=False, digits=2), lambda a, _: measure(a))
+    return Metric("niqe", lambda x: x, (score,), files=(path,), needs_truth=False)
+
+
+def _identity(name: str, title: str, embed: Callable[[Tensor], Tensor], path: Path) -> Metric:
+    scores = (
+        Score(Column(f"{title} cosine", higher_is_better=True), lambda a, b: float(identity_similarity(a, b))),
+        Score(Column(f"{title} Deg", higher_is_better=False, digits=1), angle),
+    )
+    return Metric(name, torch.no_grad()(embed), scores, files=(path,), recognises=True)
+
+
+def angle(a: Tensor, b: Tensor) -> float:
+    """The angle of two embeddings (1,D) in degrees: 0 for one face, 90 for strangers."""
+    return math.degrees(math.acos(min(1.0, max(-1.0, float(identity_similarity(a, b))))))
+
+
+def _sface(load: Loader) -> Metric:
+    return _identity("sface", "SFace", load_identity("sface", device=load.device), SFACE_WEIGHTS)
+
+
+def _dlib(load: Loader) -> Metric:
+    network = DlibIdentity()
+    return _identity("dlib", "dlib", network, network.path)
+
+
+def _arcface(load: Loader) -> Metric:
+    path = find_arcface(_arcface_in(load.folder))
+    return _identity("arcface", "ArcFace", load_identity("arcface", weights=path, device=load.device), path)
+
+
+def _arcface_in(folder: Path | str | None) -> Path | None:
+    """The file among the metric weights, if it is there; facexlib has a folder of its own for it."""
+    path = None if folder is None else Path(folder) / FILE_NAME
+    return path if path is not None and path.is_file() else None
+
+
+def _lmd(load: Loader) -> Metric:
+    path = load.path(weights.LANDMARKS)
+    network = weights.fill(Landmarks(), path).to(load.device)
+    score = Score(Column("LMD", higher_is_better=False, digits=2, ratio=True), landmark_distance)
+    return Metric("lmd", torch.no_grad()(network), (score,), files=(path,))
+
+
+METRICS: dict[str, Callable[[Loader], Metric]] = {
+    "psnr": _psnr,
+    "ssim": _ssim,
+    "lpips-vgg": partial(_lpips, net="vgg", name="LPIPS-VGG"),
+    "lpips-alex": partial(_lpips, net="alex", name="LPIPS-Alex"),
+    "dists": _dists,
+    "kid": _kid,
+    "niqe": _niqe,
+    "sface": _sface,
+    "dlib": _dlib,
+    "arcface": _arcface,
+    "lmd": _lmd,
+}
+"""From the name on the command line to what makes the metric; KID becomes FID from FID_FACES faces on."""

@@ -1,0 +1,135 @@
+"""What is compared: outputs of a batch of degraded faces, and those of one model with parts of it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import CLRFaceError
+from ..faces.align import FFHQ_TEMPLATE_512
+from ..stages import FaceStages, Sampling
+from .cases import SIDE, Batch
+
+STARTS = ("irn", "degraded", "noise")
+MASKS = ("learned", "ones", "drawn")
+FEATURE_RADIUS = 45.0
+"""Of the drawn mask's soft discs around eyes, nose and mouth corners, in pixels of a 512 px face."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """`restore` takes a batch and gives (B,3,512,512) in [0,1]. traits: what plots need to know of it."""
+
+    restore: Callable[[Batch], Tensor]
+    traits: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way through a model; the defaults are the method itself. CLRFaceError for a start or mask there is not.
+
+    start: "irn"; "degraded" does without the IRN, the degraded face taking its estimate's place throughout; "noise"
+        starts at t = 1, where next to nothing of the estimate is left but in the conditions.
+    mask: where guidance acts: "learned", "ones" (everywhere), or "drawn" around the features of an aligned face.
+    quantise: whether the latent is snapped to the codebook before it is decoded.
+    """
+
+    steps: int = 1
+    identity: float = 0.0
+    start: str = "irn"
+    mask: str = "learned"
+    quantise: bool = True
+
+    def __post_init__(self) -> None:
+        if self.start not in STARTS or self.mask not in MASKS:
+            raise CLRFaceError(
+                f"Expected a start among {', '.join(STARTS)} and a mask among {', '.join(MASKS)}, "
+                f"got {self.start!r} and {self.mask!r}: use these."
+            )
+
+
+class ModelOutputs:
+    """The outputs of one model. What several of them need of a batch is computed once, and kept until the next."""
+
+    def __init__(self, stages: FaceStages, *, solver: str = "ddim", seed: int = 0) -> None:
+        self.stages, self.solver, self.seed = stages, solver, seed
+        self._batch: Batch | None = None
+        self._known: dict[Any, Any] = {}
+
+    def _once(self, batch: Batch, key: Any, make: Callable[[], Any]) -> Any:
+        """`make()` of this batch, or what it gave before under this key."""
+        if batch is not self._batch:
+            self._batch, self._known = batch, {}
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]
+
+    def estimate(self, batch: Batch) -> Tensor:
+        """The IRN alone."""
+        return self._estimate(batch).float().clamp(0, 1)
+
+    def restore(self, batch: Batch, variant: Variant) -> Tensor:
+        """The variant's restored faces."""
+        latent = self._latent(batch, variant)
+        key = (variant, "decoded")
+        return self._once(batch, key, lambda: self.stages.decode(latent, quantise=variant.quantise))
+
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """The truth through the autoencoder alone: no restoration by this model can come nearer."""
+        return self._once(batch, "truth", lambda: self.stages.decode(self.stages.encode(batch.truth)))
+
+    def mask_picture(self, batch: Batch) -> Tensor:
+        """The learned mask as heat, (B,3,512,512): black is 0, white 1; all white without a mask, which means 1."""
+        mask = self._mask(batch, "learned")
+        if mask is None:
+            return torch.ones_like(batch.degraded)
+        return heat(torch.nn.functional.interpolate(mask.mean(1, keepdim=True), (SIDE, SIDE), mode="nearest"))
+
+    def _estimate(self, batch: Batch) -> Tensor:
+        return self._once(batch, "irn", lambda: self.stages.estimate(batch.degraded))
+
+    def _encoded(self, batch: Batch, what: str) -> Tensor:
+        """The latent of the degraded face or of the estimate."""
+        picture = batch.degraded if what == "degraded" else self._estimate(batch)
+        return self._once(batch, ("encoded", what), lambda: self.stages.encode(picture))
+
+    def _mask(self, batch: Batch, kind: str) -> Tensor | None:
+        z_d, z_i = self._encoded(batch, "degraded"), self._encoded(batch, "irn")
+        if kind == "ones":
+            return torch.ones_like(z_d, dtype=torch.float32)
+        if kind == "drawn":
+            return drawn_mask(z_d.shape[-1]).to(z_d.device)
+        return self._once(batch, "mask", lambda: self.stages.mask(z_d, z_i))
+
+    def _latent(self, batch: Batch, variant: Variant) -> Tensor:
+        """z_0 before quantisation: the same with and without it, and without guidance whatever the mask."""
+        mask_matters = variant.mask if variant.identity else "none"
+        key = (variant.steps, variant.identity, variant.start, mask_matters)
+        return self._once(batch, key, lambda: self._refine(batch, variant))
+
+    def _refine(self, batch: Batch, variant: Variant) -> Tensor:
+        z_d = self._encoded(batch, "degraded")
+        without = variant.start == "degraded"
+        z_i, x_i = (z_d, batch.degraded) if without else (self._encoded(batch, "irn"), self._estimate(batch))
+        t0 = 1.0 if variant.start == "noise" else None
+        sampling = Sampling(variant.steps, self.solver, t0, variant.identity, self.seed)
+        mask = self._mask(batch, variant.mask) if variant.identity else None
+        return self.stages.refine(z_i, z_d, x_i, sampling, mask=mask, numbers=batch.numbers)
+
+
+def drawn_mask(side: int) -> Tensor:
+    """(1,1,side,side) in [0,1]: soft discs around the FFHQ template's eyes, nose and mouth corners."""
+    points = torch.from_numpy(FFHQ_TEMPLATE_512).float()
+    position = (torch.arange(side) + 0.5) * (SIDE / side) - 0.5
+    x, y = (points[:, axis, None, None] for axis in (0, 1))
+    distance = (position - x) ** 2 + (position[:, None] - y) ** 2
+    return torch.exp(-0.5 * distance / FEATURE_RADIUS**2).amax(0)[None, None]
+
+
+def heat(values: Tensor) -> Tensor:
+    """(B,1,H,W) in [0,1] to colours (B,3,H,W): black, red, yellow, white."""
+    return torch.cat([(3 * values - shift).clamp(0, 1) for shift in (0, 1, 2)], dim=1)

@@ -1,0 +1,151 @@
+"""What a report compares: baselines, numbers of steps, strengths of guidance, and the ablations of the method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ..errors import CLRFaceError
+from .outputs import ModelOutputs, Output, Variant
+from .peers import bicubic, load_peer
+from .weights import REALESRGAN, weight_file
+
+IRN_ALONE = "IRN alone"
+ABLATED_STEPS = (1, 2, 4, 10)
+ABLATED_STRENGTHS = (0.5, 1.0, 2.0)
+NEED_OTHER_MODELS = ("f", "codebook", "condition")
+
+
+def baselines(
+    names: Sequence[str], ours: ModelOutputs, folder: Path | None = None, device: torch.device | str = "cpu"
+) -> tuple[dict[str, Output], dict[str, str], dict[str, Path]]:
+    """Outputs by title, for each that cannot be had the reason why not, and the files that were read.
+
+    names: bicubic, irn, realesrgan (its weights are in `folder`, see `weights`), or TITLE=FILE for any network
+    that spandrel knows. CLRFaceError for another name.
+    """
+    found: dict[str, Output] = {}
+    missing: dict[str, str] = {}
+    files: dict[str, Path] = {}
+    for name in names:
+        title, given, file = name.partition("=")
+        try:
+            if given:
+                files[title] = Path(file)
+                found[title] = Output(load_peer(files[title], device))
+            elif name == "realesrgan":
+                path = weight_file(folder, REALESRGAN)
+                found["Real-ESRGAN x4plus"] = Output(load_peer(path, device))
+                files[path.name] = path
+            elif name == "bicubic":
+                found["bicubic"] = Output(bicubic)
+            elif name == "irn":
+                found[IRN_ALONE] = Output(ours.estimate)
+            else:
+                raise ValueError
+        except CLRFaceError as error:
+            missing[name] = str(error)
+        except ValueError as error:
+            raise CLRFaceError(
+                f"Expected baselines among bicubic, irn, realesrgan, or TITLE=FILE, got {name!r}: choose of these."
+            ) from error
+    return found, missing, files
+
+
+def refined(ours: ModelOutputs, steps: Sequence[int], strengths: Sequence[float]) -> dict[str, Output]:
+    """Every number of steps with every strength of guidance."""
+    variants = [Variant(steps=n, identity=strength) for n in dict.fromkeys(steps) for strength in strengths]
+    return {title(variant): output(ours, variant) for variant in variants}
+
+
+def ablations(
+    names: Sequence[str], ours: ModelOutputs, others: Mapping[str, ModelOutputs], base: Variant
+) -> dict[str, Output]:
+    """The outputs that answer each question of ABLATIONS, `base` and the part in question changed.
+
+    others: models by title, for the questions that other weights answer. CLRFaceError for an unknown name, and where
+    such a question came without other models.
+    """
+    found: dict[str, Output] = {}
+    for name in names:
+        if name in NEED_OTHER_MODELS and not others:
+            raise CLRFaceError(
+                f"Expected other models for the ablation {name}, as its answer needs other weights, got none: "
+                "train them as docs/ablations.md says and add --against TITLE=FILE."
+            )
+        if name not in ABLATIONS:
+            raise CLRFaceError(f"Expected ablations among {', '.join(ABLATIONS)}, got {name!r}: choose of these.")
+        found |= ABLATIONS[name](ours, others, base)
+    return found
+
+
+def against(others: Mapping[str, ModelOutputs], base: Variant) -> dict[str, Output]:
+    """Other models, each on its own IRN, in the way of `base`."""
+    return {f"{name}: {title(base)}": output(other, base, model=name) for name, other in others.items()}
+
+
+def title(variant: Variant) -> str:
+    """As the report calls it: "4 steps, identity 1, mask drawn"."""
+    parts = [f"{variant.steps} step{'s' * (variant.steps > 1)}"]
+    parts += [f"identity {variant.identity:g}"] if variant.identity else []
+    parts += {"irn": [], "degraded": ["no IRN"], "noise": ["from noise"]}[variant.start]
+    parts += [{"ones": "mask 1", "drawn": "mask drawn"}[variant.mask]] if variant.mask != "learned" else []
+    return ", ".join(parts + ([] if variant.quantise else ["not quantised"]))
+
+
+def output(ours: ModelOutputs, variant: Variant, model: str = "") -> Output:
+    """The variant as an output; traits are its settings, and the model's title where it is another one."""
+    return Output(partial(ours.restore, variant=variant), asdict(variant) | ({"model": model} if model else {}))
+
+
+Ablation = Callable[[ModelOutputs, Mapping[str, ModelOutputs], Variant], dict[str, Output]]
+
+
+def _variants(*changes: Mapping[str, object]) -> Ablation:
+    """Answered by `base` itself and by each of these changes to it."""
+
+    def outputs(ours: ModelOutputs, others: Mapping[str, ModelOutputs], base: Variant) -> dict[str, Output]:
+        variants = [base, *(replace(base, **change) for change in changes)]  # type: ignore[arg-type]
+        return {title(variant): output(ours, variant) for variant in variants}
+
+    return outputs
+
+
+def _irn(ours: ModelOutputs, others: Mapping[str, ModelOutputs], base: Variant) -> dict[str, Output]:
+    from_noise = replace(base, steps=max(ABLATED_STEPS), start="noise")  # one step from noise would show nothing else
+    return {
+        IRN_ALONE: Output(ours.estimate),
+        **_variants({"start": "degraded"}, asdict(from_noise))(ours, others, base),
+    }
+
+
+def _mask(ours: ModelOutputs, others: Mapping[str, ModelOutputs], base: Variant) -> dict[str, Output]:
+    guided = replace(base, identity=base.identity or 1.0)
+    return _variants(*({**asdict(guided), "mask": mask} for mask in ("learned", "ones", "drawn")))(ours, others, base)
+
+
+def _autoencoder(ours: ModelOutputs, others: Mapping[str, ModelOutputs], base: Variant) -> dict[str, Output]:
+    """What compression alone costs: the truth through each autoencoder."""
+    found = {"truth through the VQ": Output(ours.reconstruct)}
+    return found | {f"{name}: truth through the VQ": Output(other.reconstruct) for name, other in others.items()}
+
+
+def _other_models(ours: ModelOutputs, others: Mapping[str, ModelOutputs], base: Variant) -> dict[str, Output]:
+    return _variants()(ours, others, base)  # `against` adds the others, whatever they are asked about
+
+
+ABLATIONS: dict[str, Ablation] = {
+    "irn": _irn,
+    "steps": _variants(*({"steps": steps} for steps in ABLATED_STEPS)),
+    "guidance": _variants(*({"identity": strength} for strength in (0.0, *ABLATED_STRENGTHS))),
+    "mask": _mask,
+    "quantise": _variants({"quantise": False}),
+    "f": _autoencoder,
+    "codebook": _autoencoder,
+    "condition": _other_models,
+}
+"""The questions of the paper's ablations, by the name on the command line."""

@@ -1,0 +1,155 @@
+"""What is compared: variants of one model, baselines, ablations, and plots of the numbers."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from clrface_core.errors import CLRFaceError
+from clrface_core.evaluation.cases import SIDE, Batch, make_case
+from clrface_core.evaluation.measure import evaluate
+from clrface_core.evaluation.metric import Metric
+from clrface_core.evaluation.outputs import ModelOutputs, Output, Variant, drawn_mask
+from clrface_core.evaluation.peers import bicubic, load_peer
+from clrface_core.evaluation.plan import ABLATIONS, ablations, against, baselines, refined, title
+from clrface_core.evaluation.plots import save_plots
+from clrface_core.evaluation.samples import find_samples
+from clrface_core.evaluation.weights import REALESRGAN
+from clrface_core.models.bundle import build
+from clrface_core.stages import FaceStages
+
+
+def model(seed: int) -> ModelOutputs:
+    """A tiny model whose networks do something: fresh ones return their input, z_I and a constant."""
+    torch.manual_seed(seed)
+    bundle = build("tiny")
+    networks = (bundle.irn, bundle.refiner, bundle.mask)
+    with torch.no_grad():
+        for network in networks:
+            assert network is not None
+            for parameter in network.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    return ModelOutputs(FaceStages(bundle, device="cpu", dtype="float32"))
+
+
+@pytest.fixture(scope="module")
+def ours() -> ModelOutputs:
+    return model(0)
+
+
+@pytest.fixture
+def batch(faces: Path) -> Batch:
+    from clrface_core.degrade import STANDARD
+
+    return Batch([make_case(find_samples(faces)[0], STANDARD, 0)])
+
+
+def test_a_variant_is_the_librarys_own_restoration(ours: ModelOutputs, batch: Batch) -> None:
+    """The default is exactly what FaceStages does, so that what is measured is what users get."""
+    expected = ours.stages.restore_crops(batch.degraded, steps=2, numbers=batch.numbers)
+    assert torch.equal(ours.restore(batch, Variant(steps=2)), expected)
+    assert torch.equal(ours.estimate(batch), ours.stages.estimate_crops(batch.degraded))
+
+
+def test_every_change_changes_the_outcome(ours: ModelOutputs, batch: Batch) -> None:
+    plain = ours.restore(batch, Variant(steps=2))
+    for change in ({"steps": 4}, {"start": "degraded"}, {"start": "noise"}, {"quantise": False}, {"identity": 2.0}):
+        assert not torch.equal(ours.restore(batch, Variant(**({"steps": 2} | change))), plain), change
+    guided = [ours.restore(batch, Variant(steps=2, identity=2.0, mask=m)) for m in ("learned", "ones", "drawn")]
+    assert not torch.equal(guided[0], guided[1]) and not torch.equal(guided[1], guided[2])
+    assert torch.equal(ours.restore(batch, Variant(steps=2, mask="ones")), plain), "without guidance no mask matters"
+
+
+def test_what_variants_share_is_computed_once(
+    ours: ModelOutputs, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    estimate = ours.stages.estimate
+
+    def counted(crops: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return estimate(crops)
+
+    monkeypatch.setattr(ours.stages, "estimate", counted)
+    for steps in (1, 2):
+        ours.restore(batch, Variant(steps=steps))
+    ours.estimate(batch)
+    assert len(calls) == 1
+
+
+def test_the_drawn_mask_is_on_the_features() -> None:
+    mask = drawn_mask(128)[0, 0]
+    assert mask.max() > 0.99 and mask[:8].max() < 0.01
+    row, column = divmod(int(mask.flatten().argmax()), 128)
+    assert 40 < row < 100 and 30 < column < 98
+
+
+def test_bad_variants_are_refused() -> None:
+    with pytest.raises(CLRFaceError, match="got 'here'"):
+        Variant(start="here")
+    with pytest.raises(CLRFaceError, match="'all'"):
+        Variant(mask="all")
+
+
+def test_every_ablation_answers_its_question(ours: ModelOutputs) -> None:
+    others = {"f8": model(1)}
+    base = Variant(steps=1)
+    found = {name: list(ablations([name], ours, others, base)) for name in ABLATIONS}
+    assert found["irn"] == ["IRN alone", "1 step", "1 step, no IRN", "10 steps, from noise"]
+    assert found["steps"] == ["1 step", "2 steps", "4 steps", "10 steps"]
+    assert found["guidance"] == ["1 step", *(f"1 step, identity {x}" for x in ("0.5", "1", "2"))]
+    assert found["mask"] == ["1 step", *(f"1 step, identity 1{mask}" for mask in ("", ", mask 1", ", mask drawn"))]
+    assert found["quantise"] == ["1 step", "1 step, not quantised"]
+    assert found["f"] == ["truth through the VQ", "f8: truth through the VQ"]
+    assert list(against(others, base)) == ["f8: 1 step"]
+    for name in ("f", "codebook", "condition"):
+        with pytest.raises(CLRFaceError, match="--against"):
+            ablations([name], ours, {}, base)
+    with pytest.raises(CLRFaceError, match="got 'luck'"):
+        ablations(["luck"], ours, {}, base)
+
+
+def test_titles_say_what_departs_from_the_method() -> None:
+    assert title(Variant(steps=10, identity=0.5, start="noise", mask="ones", quantise=False)) == (
+        "10 steps, identity 0.5, from noise, mask 1, not quantised"
+    )
+
+
+def test_baselines_by_name_and_what_is_missing(ours: ModelOutputs, tmp_path: Path) -> None:
+    found, missing, _ = baselines(["bicubic", "irn", "realesrgan", f"X={tmp_path / 'x.pth'}"], ours, tmp_path)
+    assert list(found) == ["bicubic", "IRN alone"]
+    assert REALESRGAN in missing["realesrgan"] and "x.pth" in missing[f"X={tmp_path / 'x.pth'}"]
+    with pytest.raises(CLRFaceError, match="got 'magic'"):
+        baselines(["magic"], ours)
+    assert list(refined(ours, [1, 4], [0.0, 1.0])) == ["1 step", "1 step, identity 1", "4 steps", "4 steps, identity 1"]
+
+
+def test_bicubic_sees_the_reduced_face(batch: Batch) -> None:
+    out = bicubic(batch)
+    assert out.shape == (1, 3, SIDE, SIDE)
+    side = int(SIDE / batch.cases[0].degradation.reduction)
+    again = torch.nn.functional.interpolate(batch.degraded, (side, side), mode="bilinear", align_corners=False)
+    expected = torch.nn.functional.interpolate(again, (SIDE, SIDE), mode="bicubic", align_corners=False).clamp(0, 1)
+    assert torch.equal(out, expected)
+
+
+def test_real_esrgan_enlarges_without_inventing_colour(batch: Batch, metric_weights: Any) -> None:
+    pytest.importorskip("spandrel")
+    out = load_peer(metric_weights(REALESRGAN))(batch)
+    assert out.shape == (1, 3, SIDE, SIDE)
+    assert (out.mean((2, 3)) - batch.degraded.mean((2, 3))).abs().max() < 0.05
+    assert not torch.equal(out, batch.degraded)
+
+
+def test_plots_are_written_and_the_same_every_time(
+    ours: ModelOutputs, faces: Path, fast: list[Metric], blur: Output, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    outputs = {"blur": blur, "IRN alone": Output(ours.estimate), **refined(ours, [1, 2], [0.0])}
+    report = evaluate(outputs, faces, fast, progress=False)
+    assert save_plots(report, tmp_path) == {"Quality against steps": "quality-steps.png"}, "no LPIPS, and few faces"
+    first = hashlib.sha256((tmp_path / "quality-steps.png").read_bytes()).hexdigest()
+    save_plots(report, tmp_path)
+    assert hashlib.sha256((tmp_path / "quality-steps.png").read_bytes()).hexdigest() == first
