@@ -19,12 +19,16 @@ def numbered(image: Tensor, faces: Sequence[Face], numbers: Sequence[int]) -> Te
     pixels = (image.float().clamp(0, 1) * 255).round().byte().movedim(0, -1).cpu().numpy()
     picture = Image.fromarray(pixels)
     draw = ImageDraw.Draw(picture)
-    width = max(2, round(max(picture.size) / 400))
+    side = max(picture.size)
+    line = max(2, side // 300)
     for face, number in zip(faces, numbers, strict=True):
-        draw.rectangle(face.box, outline=COLOUR, width=width)
         x0, y0, x1, _ = face.box
-        font = ImageFont.load_default(max(12, (x1 - x0) / 4))
-        left, top, right, bottom = draw.textbbox((x0, y0), str(number), font=font)
-        draw.rectangle((left - width, top - width, right + width, bottom + width), fill=COLOUR)
-        draw.text((x0, y0), str(number), fill=(0, 0, 0), font=font)
+        draw.rectangle(face.box, outline=COLOUR, width=line)
+        font = ImageFont.load_default(max(12, min(x1 - x0, side / 25)))  # to be read where the picture is shown small
+        left, top, right, bottom = draw.textbbox((0, 0), str(number), font=font)
+        width, height = right - left + 4 * line, bottom - top + 4 * line
+        x = min(max(x0, 0), max(picture.width - width, 0))
+        y = y0 - height if y0 >= height else max(y0, 0)  # above the box, within it where there is no room
+        draw.rectangle((x, y, x + width, y + height), fill=COLOUR)
+        draw.text((x + 2 * line - left, y + 2 * line - top), str(number), fill=(0, 0, 0), font=font)
     return torch.from_numpy(np.asarray(picture).copy()).movedim(-1, 0).float() / 255
