@@ -54,13 +54,14 @@ def test_tooltips_take_several_lines(nodes: dict[str, Any]) -> None:
     assert short == []
 
 
-def test_every_node_has_a_help_page_that_names_what_is_on_it(nodes: dict[str, Any]) -> None:
-    assert {page.parent.name for page in (ROOT / "js" / "docs").glob("*/en.md")} == set(nodes)
-    for name, node in nodes.items():
-        page = (ROOT / "js" / "docs" / name / "en.md").read_text(encoding="utf-8")
-        schema = node.define_schema()
-        assert page.startswith(f"# {schema.display_name}\n") and len(page) > 500
-        for entry in (*schema.inputs, *schema.outputs):
-            assert f"| **{entry.id.replace('_', ' ')}** |" in page or f"| **{entry.id}** |" in page, (
-                f"{name}: {entry.id}"
-            )
+@pytest.mark.parametrize("language", ["en", "zh", "ja"])
+def test_every_node_has_a_help_page_that_names_what_is_on_it(nodes: dict[str, Any], language: str) -> None:
+    """ComfyUI asks for the page in the user's language, and falls back to no other."""
+    names = translation(language)
+    assert {page.parent.name for page in (ROOT / "js" / "docs").glob(f"*/{language}.md")} == set(nodes)
+    for name, node in names.items():
+        page = (ROOT / "js" / "docs" / name / f"{language}.md").read_text(encoding="utf-8")
+        assert page.startswith(f"# {node['display_name']}\n") and len(page) > (500 if language == "en" else 200)
+        for entry, texts in (*node["inputs"].items(), *node["outputs"].items()):
+            assert f"| **{texts['name']}** |" in page or f"| **{entry}** |" in page, f"{name}: {entry}"
+            assert re.sub(r"\s", "", texts["tooltip"]) in re.sub(r"\s", "", page), f"{name}: {entry}"
