@@ -85,9 +85,9 @@ def blank(*shape: int) -> Tensor:
     return torch.zeros(shape, device=memory.intermediate_device(), dtype=memory.intermediate_dtype())
 
 
-def intermediate(tensor: Tensor) -> Tensor:
-    """On the device and in the number format that ComfyUI wants between nodes."""
-    return tensor.to(memory.intermediate_device(), memory.intermediate_dtype())
+def intermediate(tensor: Tensor, *, copy: bool = False) -> Tensor:
+    """On the device and in the number format that ComfyUI wants between nodes; one's own to change if `copy`."""
+    return tensor.to(memory.intermediate_device(), memory.intermediate_dtype(), copy=copy)
 
 
 def samples(latent: dict[str, Any]) -> Tensor:
@@ -95,6 +95,8 @@ def samples(latent: dict[str, Any]) -> Tensor:
     z = latent.get("samples") if isinstance(latent, dict) else None
     if not isinstance(z, Tensor) or z.ndim != 4:
         raise CLRFaceError(f"Expected a LATENT of pictures, got {_kind(z)}: connect 'VQ Encode' or 'IRN Init'.")
+    if not torch.isfinite(z).all():
+        raise CLRFaceError("Expected finite latents, got NaN or infinity: check the node that made them.")
     return z.float()
 
 

@@ -43,17 +43,19 @@ class IdentityMask(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, latent: dict[str, Any], mask: Tensor | None = None) -> io.NodeOutput:
-        from .host import blank, samples
+        from .host import Progress, blank, samples
         from .sampler import degraded_latent
 
         z_i = samples(latent)
         z_d = degraded_latent(latent, z_i)
         stages = model.stages()
         masks = blank(len(z_i), *z_i.shape[2:])
+        progress = Progress(len(z_i))
         for start in range(0, len(z_i), stages.batch_size):
             part = slice(start, start + stages.batch_size)
             learned = stages.mask(z_d[part], z_i[part])
             masks[part] = 1.0 if learned is None else learned.mean(1).to(masks)
+            progress.advance(len(z_i[part]))
         if mask is not None:
             masks *= fitted(mask, z_i)[:, 0].to(masks)
         return io.NodeOutput(masks)

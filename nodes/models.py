@@ -78,7 +78,8 @@ class LoadModel(io.ComfyNode):
     def execute(cls, file: str) -> io.NodeOutput:
         from .host import HostModel
 
-        model = HostModel(_path(file))
+        path = _path(file)
+        model = bundled_model() if path is None else HostModel(path)
         return io.NodeOutput(model, HostVAE(model))
 
 
@@ -89,7 +90,7 @@ def _path(file: str) -> Path | None:
 
 @lru_cache(maxsize=1)
 def bundled_model() -> Any:
-    """The bundled model, loaded once, for nodes to which none is connected."""
+    """The bundled model, loaded once for all nodes that use it."""
     from .host import HostModel
 
     return HostModel(None)
@@ -109,27 +110,31 @@ class HostVAE:
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
         """Latents of pictures, cut to whole latents around their centre as ComfyUI does."""
-        from .host import as_pictures, blank, check_image
+        from .host import Progress, as_pictures, blank, check_image
 
         images = crop_to_multiple(pixel_samples[..., :3], self.downscale_ratio)
         check_image(images, "pixels")
         stages = self._model.stages()
         height, width = (extent // self.downscale_ratio for extent in images.shape[1:3])
         latents = blank(len(images), self.latent_channels, height, width)
+        progress = Progress(len(images))
         for index, image in enumerate(images):
             latents[index] = stages.encode(as_pictures(image)[None])[0].to(latents)
+            progress.advance(1)
         return latents
 
     def decode(self, samples_in: Tensor, vae_options: dict[str, Any] | None = None) -> Tensor:
         """Pictures of latents."""
-        from .host import blank, samples
+        from .host import Progress, blank, samples
 
         latents = samples({"samples": samples_in})
         stages = self._model.stages()
         height, width = (extent * self.upscale_ratio for extent in latents.shape[2:])
         pictures = blank(len(latents), height, width, 3)
+        progress = Progress(len(latents))
         for index, z in enumerate(latents):
             pictures[index] = stages.decode(z[None])[0].movedim(0, -1).to(pictures)
+            progress.advance(1)
         return pictures
 
     def encode_tiled(self, pixel_samples: Tensor, **_: Any) -> Tensor:

@@ -98,18 +98,19 @@ class FacePaste(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         from ..clrface_core.faces.batch import paste_batch
-        from .host import Progress, blank, each_picture, intermediate, photos
+        from .host import Progress, blank, each_picture, photos
 
         originals, faces = photos(image), each_picture(crops, "crops")
         region = None if mask is None else region_mask(mask, image)
         progress = Progress(alignment.frames)
-        result = intermediate(image).repeat(alignment.frames // len(image) or 1, 1, 1, 1)  # a copy in any case
+        result = blank(alignment.frames, *image.shape[1:])
         changed = blank(*result.shape[:3])
         pasted = paste_batch(
             originals, faces, alignment, region, feather=feather, color_match=color_match, blend=blend, detail=detail
         )
         for frame, (photo, where) in enumerate(pasted):
-            result[frame] = torch.where(where[0, ..., None] > 0, photo.movedim(0, -1), result[frame].float()).to(result)
+            untouched = image[frame if len(image) > 1 else 0]  # one picture serves all frames
+            result[frame] = torch.where(where[0, ..., None] > 0, photo.movedim(0, -1), untouched.float()).to(result)
             changed[frame] = where[0].to(changed)
             progress.advance(1)
         return io.NodeOutput(result, changed)

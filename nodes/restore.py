@@ -106,7 +106,7 @@ class RestoreFaces(io.ComfyNode):
                 event["pictures"] / len(originals) * event["share"], preview_of(stages, event["denoised"])
             ),
         )
-        result, changed, count = intermediate(image).clone(), blank(*image.shape[:3]), 0
+        result, changed, count = intermediate(image, copy=True), blank(*image.shape[:3]), 0
         for frame, (photo, where, faces) in enumerate(restored):
             result[frame] = torch.where(where[0, ..., None] > 0, photo.movedim(0, -1), result[frame].float()).to(result)
             changed[frame] = where[0].to(changed)

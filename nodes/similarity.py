@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from comfy_api.latest import io
 from torch import Tensor
@@ -70,16 +72,15 @@ class FaceSimilarity(io.ComfyNode):
         return io.NodeOutput(cosines, text, ui={"text": (text,)})
 
 
-def square(image: Tensor, name: str) -> Tensor:
-    """Pictures (B,3,S,S); CLRFaceError for others."""
+def square(image: Tensor, name: str) -> Sequence[Tensor]:
+    """Pictures (3,S,S); CLRFaceError for others."""
     from ..clrface_core.errors import CLRFaceError
-    from .host import as_pictures, check_image
+    from .host import each_picture
 
-    check_image(image, name)
-    faces = as_pictures(image)
-    if faces.shape[2] != faces.shape[3] or faces.shape[2] < 32:
+    faces = each_picture(image, name)
+    if image.shape[1] != image.shape[2] or image.shape[1] < 32:
         raise CLRFaceError(
-            f"Expected aligned faces of at least 32x32 px for {name}, got {faces.shape[3]}x{faces.shape[2]}: cut them "
+            f"Expected aligned faces of at least 32x32 px for {name}, got {image.shape[2]}x{image.shape[1]}: cut them "
             "out with 'Detect & Align Faces'."
         )
     return faces

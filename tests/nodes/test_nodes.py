@@ -339,6 +339,10 @@ class TestRefusals:
                 run(node, model=model, latent={**latent, "samples": latent["samples"].repeat(2, 1, 1, 1)})
         with sentence("LATENT of pictures"):
             run("CLRFaceVQDecode", model=model, latent={"samples": torch.zeros(1, 3, 4, 8, 8)})
+        endless = {**latent, "samples": latent["samples"] / 0}
+        for node in ("CLRFaceVQDecode", "CLRFaceLatentRefineSampler", "CLRFaceIdentityMask"):
+            with sentence("finite latents"):
+                run(node, model=model, latent=endless)
         with sentence("finite mask"):
             run("CLRFaceIdentityMask", model=model, latent=latent, mask=torch.full((1, 8, 8), float("nan")))
         with sentence("finite mask"):
