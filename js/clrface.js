@@ -12,6 +12,8 @@ const VIEWS = {
   CLRFaceFaceSimilarity: textView,
 };
 
+const MARGIN = 20; // what the classic renderer leaves free beside a widget, on both sides together
+
 app.registerExtension({
   name: "CLR-Face.Views",
 
@@ -25,21 +27,27 @@ app.registerExtension({
   async nodeCreated(node) {
     const makeView = VIEWS[node.comfyClass];
     if (!makeView) return;
-    const view = makeView(node);
+    const view = makeView(node, grow);
     const widget = node.addDOMWidget("clrface_view", "clrface_view", view.element, {
       serialize: false,
       hideOnZoom: false,
-      getMinHeight: () => (view.element.hidden ? 0 : view.minHeight),
+      getMinHeight: () => (view.element.hidden ? 0 : view.height(node.size[0] - MARGIN)),
     });
     widget.serialize = false; // the view is no setting: graphs are saved without it
     view.element.hidden = true;
     node.clrfaceShow = (output) => {
       if (!view.show(output)) return;
       view.element.hidden = false;
-      const [width, height] = node.computeSize();
-      node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
-      node.setDirtyCanvas(true, true);
+      grow();
     };
+    // Room for the view. The Vue renderer lets nodes grow by themselves.
+    function grow() {
+      if (!LiteGraph.vueNodesMode) {
+        const [width, height] = node.computeSize();
+        node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+      }
+      node.setDirtyCanvas(true, true);
+    }
     const executed = node.onExecuted;
     node.onExecuted = function (output) {
       executed?.apply(this, arguments);

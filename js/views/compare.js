@@ -1,9 +1,9 @@
 // Before and after on Restore Faces: one picture over the other, with a border that the pointer or the arrow keys move.
 
-import { address, element } from "./files.js";
+import { address, element, shownHeight } from "./files.js";
 import { words } from "./words.js";
 
-export function compareView() {
+export function compareView(node, grow) {
   const root = element("div", "clrface-view clrface-compare");
   const frame = element("div", "clrface-frame");
   const before = element("img", "clrface-picture", { draggable: false });
@@ -23,10 +23,11 @@ export function compareView() {
     divide();
   });
   divide();
+  after.addEventListener("load", grow); // only now are its sides known
 
   return {
     element: root,
-    minHeight: 240,
+    height: (column) => (after.naturalWidth ? shownHeight(column, [after.naturalWidth, after.naturalHeight]) : 0),
     show(output) {
       const [was] = output?.clrface_before ?? [];
       const [is] = output?.clrface_after ?? [];

@@ -1,10 +1,12 @@
 // The numbered preview of Detect & Align Faces: a click on a face adds its number to the Select Faces behind it, or takes
 // it out again. Every face is a button, so that the keyboard reaches it too.
 
-import { address, element } from "./files.js";
+import { address, element, shownHeight } from "./files.js";
 import { words } from "./words.js";
 
 const ALIGNMENT = 1; // the output that a Select Faces node is connected to
+
+const BAR = 24; // height of the line under the picture
 
 export function pickerView(node) {
   const root = element("div", "clrface-view clrface-picker");
@@ -68,7 +70,7 @@ export function pickerView(node) {
   root.addEventListener("pointerenter", () => found && draw());
   return {
     element: root,
-    minHeight: 240,
+    height: (column) => (found ? shownHeight(column, found.clrface_size) + BAR : 0),
     show(output) {
       if (!output?.clrface_pictures?.length) return false;
       found = output;

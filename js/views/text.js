@@ -6,7 +6,7 @@ export function textView() {
   const root = element("pre", "clrface-view clrface-text");
   return {
     element: root,
-    minHeight: 48,
+    height: () => Math.min(240, 8 + 30 * root.textContent.split("\n").length), // lines may break once
     show(output) {
       const text = [output?.text ?? []].flat().join("\n");
       root.textContent = text;
