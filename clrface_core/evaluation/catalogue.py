@@ -128,14 +128,22 @@ def _dlib(load: Loader) -> Metric:
 
 
 def _arcface(load: Loader) -> Metric:
-    path = find_arcface(_arcface_in(load.folder))
+    path = _arcface_file(load.folder)
     return _identity("arcface", "ArcFace", load_identity("arcface", weights=path, device=load.device), path)
 
 
-def _arcface_in(folder: Path | str | None) -> Path | None:
-    """The file among the metric weights, if it is there; facexlib has a folder of its own for it."""
+def _arcface_file(folder: Path | str | None) -> Path:
+    """Among the metric weights, or in the folder that facexlib has for it."""
     path = None if folder is None else Path(folder) / FILE_NAME
-    return path if path is not None and path.is_file() else None
+    if path is not None and path.is_file():
+        return path
+    try:
+        return find_arcface(None)
+    except CLRFaceError as error:
+        raise CLRFaceError(
+            f"Expected {FILE_NAME} among the metric weights or in facexlib's folder, found it in neither: "
+            "docs/evaluation.md says where it comes from."
+        ) from error
 
 
 def _lmd(load: Loader) -> Metric:

@@ -12,6 +12,8 @@ from ..errors import CLRFaceError
 from ..models.perceptual import LPIPS
 from .weights import read_tensors
 
+SIDE = 256
+"""Larger pictures are reduced to this side first, as the authors' script offers: four times quicker here."""
 WIDTHS = (3, 64, 128, 256, 512, 512)
 STABILISER = 1e-6
 
@@ -36,7 +38,9 @@ class DISTS:
 
     @torch.no_grad()
     def describe(self, picture: Tensor) -> list[Tensor]:
-        """Feature maps (1,C,h,w) of (1,3,H,W) in [0,1], at all sizes from full to a sixteenth."""
+        """Feature maps (1,C,h,w) of (1,3,S,S) in [0,1] at SIDE or less, at all sizes from full to a sixteenth."""
+        if picture.shape[-1] > SIDE:
+            picture = functional.interpolate(picture, (SIDE, SIDE), mode="area")
         vgg = self._vgg
         h = (picture * 2 - 1 - vgg.shift) / vgg.scale  # the mean and deviation of ImageNet
         found = [picture]

@@ -30,7 +30,7 @@ def weight_file(folder: Path | str | None, name: str) -> Path:
     path = Path(folder) / name
     if not path.is_file():
         raise CLRFaceError(
-            f"Expected {name} among the metric weights, but {Path(folder)} does not hold it: "
+            f"Expected {name} among the metric weights, but the folder does not hold it: "
             "docs/evaluation.md says where it comes from."
         )
     return path
