@@ -134,6 +134,8 @@ def _saved(node: Node, info: Info, links: list[list[Any]], graph: Graph) -> dict
     ]
     values = _values(node, definition)
     size = [330 if values else 240, max(60 + 26 * len(values) + 22 * max(len(inputs), len(outputs)), 80)]
+    if node.kind == "SaveImage":
+        size[1] = 340  # room for the picture that it shows
     return head | {
         "size": size,
         "inputs": inputs,
