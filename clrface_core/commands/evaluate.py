@@ -106,14 +106,16 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.catalogue import find_metrics
     from ..evaluation.measure import Costs, Embeddings, evaluate
     from ..evaluation.outputs import ModelOutputs, Variant
+    from ..models.bundle import load_bundle
     from ..stages import FaceStages
     from .files import check_place
 
     check_place(args.output / "report.md")
     made = {"device": args.device, "dtype": args.dtype, "batch_size": args.batch_size}
+    others = {name: load_bundle(path, require=("vq",)) for name, path in args.against}
     models = {
-        name: ModelOutputs(FaceStages(path, **made), solver=args.solver, seed=args.seed)
-        for name, path in {"": args.model, **dict(args.against)}.items()
+        name: ModelOutputs(FaceStages(model, **made), solver=args.solver, seed=args.seed)
+        for name, model in {"": args.model, **others}.items()
     }
     ours, device = models[""], models[""].stages.device
     metrics, missing = find_metrics(args.metric_weights, device, args.metrics)

@@ -34,6 +34,7 @@ def add_parser(commands: Any) -> None:
         "-o", "--output", required=True, type=Path, metavar="FILE", help="the bundle to write (.safetensors)"
     )
     _add_config(export)
+    export.add_argument("--init", type=Path, metavar="FILE", help="a bundle for the stages that the run lacks")
     export.add_argument("--notes", type=Path, metavar="FILE", help="JSON to keep in the bundle's header: data, figures")
 
 
@@ -54,6 +55,7 @@ def _add_stage(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", dest="folder", required=True, type=Path, metavar="DIR", help="the run folder")
     _add_config(parser)
     parser.add_argument("--init", type=Path, metavar="FILE", help="a bundle to go on from (default: random weights)")
+    parser.add_argument("--fresh", action="store_true", help="with --init: this stage starts from random weights still")
     parser.add_argument("--minutes", type=options.number(0, above=True), metavar="M", help="stop after so long")
     parser.add_argument(
         "--steps", type=options.whole(1), metavar="N", help="steps of the schedule (default: the config's)"
@@ -88,6 +90,7 @@ def run_stage(args: argparse.Namespace) -> int:
             device=str(choose_device(args.device)),
             perceptual=args.perceptual,
             init=args.init,
+            fresh=args.fresh,
             seed=args.seed,
             workers=args.workers,
             val=args.val,
@@ -111,6 +114,6 @@ def run_export(args: argparse.Namespace) -> int:
             notes = json.loads(args.notes.read_text())
         except (OSError, ValueError) as error:
             raise CLRFaceError(f"Expected notes as JSON in {args.notes}, but {error}: correct the file.") from error
-    export(args.folder, args.output, args.config, notes)
+    export(args.folder, args.output, args.config, notes, args.init)
     print(f"{args.output} written")
     return 0

@@ -60,6 +60,11 @@ class ModelOutputs:
         self._batch: Batch | None = None
         self._known: dict[Any, Any] = {}
 
+    @property
+    def restores(self) -> bool:
+        """Whether there is more to it than an autoencoder."""
+        return self.stages.bundle.irn is not None and self.stages.bundle.refiner is not None
+
     def _once(self, batch: Batch, key: Any, make: Callable[[], Any]) -> Any:
         """`make()` of this batch, or what it gave before under this key."""
         if batch is not self._batch:

@@ -84,8 +84,9 @@ def ablations(
 
 
 def against(others: Mapping[str, ModelOutputs], base: Variant) -> dict[str, Output]:
-    """Other models, each on its own IRN, in the way of `base`."""
-    return {f"{name}: {title(base)}": output(other, base, model=name) for name, other in others.items()}
+    """Other models, each on its own IRN, in the way of `base`; one that is only an autoencoder has nothing to show."""
+    complete = {name: other for name, other in others.items() if other.restores}
+    return {f"{name}: {title(base)}": output(other, base, model=name) for name, other in complete.items()}
 
 
 def title(variant: Variant) -> str:

@@ -1,8 +1,11 @@
-"""The named sizes: `s` is bundled and runs anywhere, `base` is the paper's class, `tiny` is for tests."""
+"""The named sizes: `s` is bundled and runs anywhere, `base` is the paper's class, `tiny` is for tests.
+
+`s-...` are `s` with one part changed, for the ablations that need weights of their own (docs/ablations.md).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .irn import IRNConfig
 from .mask import MaskConfig
@@ -21,13 +24,29 @@ class ModelConfig:
     mask: MaskConfig
 
 
+_S = ModelConfig(
+    vq=VQConfig(ch=16, ch_mult=(1, 2, 6), num_res_blocks=1, n_embed=4096, norm_groups=0, mid_attention=False),
+    irn=IRNConfig(UNetConfig(widths=(48, 128, 256), blocks=(1, 2, 3)), patch=4, reduce=2),
+    refiner=RefinerConfig(UNetConfig(widths=(64, 128, 256), blocks=(1, 2, 3))),
+    mask=MaskConfig(maps=1),
+)
+
+
+def _compressing(ch_mult: tuple[int, ...], channels: int) -> ModelConfig:
+    """`s` with a latent of fewer positions and more channels, as latent diffusion pairs them.
+
+    The refiner leaves out its space-to-depth: at f = 8 it works on as many positions as that of `s`.
+    """
+    return ModelConfig(
+        vq=replace(_S.vq, ch_mult=ch_mult, z_channels=channels, embed_dim=channels),
+        irn=_S.irn,
+        refiner=replace(_S.refiner, channels=channels, patch=1),
+        mask=replace(_S.mask, channels=channels),
+    )
+
+
 CONFIGS: dict[str, ModelConfig] = {
-    "s": ModelConfig(
-        vq=VQConfig(ch=16, ch_mult=(1, 2, 6), num_res_blocks=1, n_embed=4096, norm_groups=0, mid_attention=False),
-        irn=IRNConfig(UNetConfig(widths=(48, 128, 256), blocks=(1, 2, 3)), patch=4, reduce=2),
-        refiner=RefinerConfig(UNetConfig(widths=(64, 128, 256), blocks=(1, 2, 3))),
-        mask=MaskConfig(maps=1),
-    ),
+    "s": _S,
     "base": ModelConfig(
         vq=VQConfig(),
         irn=IRNConfig(UNetConfig(widths=(128, 256, 384, 512), blocks=(2, 2, 2, 2), norm_groups=32)),
@@ -42,4 +61,10 @@ CONFIGS: dict[str, ModelConfig] = {
         refiner=RefinerConfig(UNetConfig(widths=(8, 16), blocks=(1, 1), norm_groups=4, head_channels=16)),
         mask=MaskConfig(width=4, dilations=(1, 2), maps=1),
     ),
+    "s-f8": _compressing((1, 2, 6, 6), 4),
+    "s-f16": _compressing((1, 2, 6, 6, 6), 8),
+    "s-f32": _compressing((1, 2, 6, 6, 6, 6), 16),
+    "s-codebook-1024": replace(_S, vq=replace(_S.vq, n_embed=1024)),
+    "s-codebook-16384": replace(_S, vq=replace(_S.vq, n_embed=16384)),
+    "s-unconditional": replace(_S, refiner=replace(_S.refiner, conditional=False)),
 }

@@ -14,13 +14,17 @@ from .unet import UNet, UNetConfig
 
 @dataclass(frozen=True)
 class RefinerConfig:
-    """`t0` is where sampling starts and training ends; `schedule` names the forward process it was trained on."""
+    """`t0` is where sampling starts and training ends; `schedule` names the forward process it was trained on.
+
+    conditional: whether z_d and z_I are seen at all; without them only the start knows of the face (an ablation).
+    """
 
     unet: UNetConfig
     channels: int = 3
     patch: int = 2
     schedule: str = "cosine"
     t0: float = 0.5
+    conditional: bool = True
 
 
 class Refiner(nn.Module):
@@ -28,7 +32,7 @@ class Refiner(nn.Module):
 
     All latents are (B,C,h,w) with about unit variance; t is (B,) in [0,1]. A space-to-depth of
     `config.patch` inside makes every step four times cheaper. An untrained refiner returns z_I: the
-    restoration is then the IRN's own.
+    restoration is then the IRN's own. Without conditions it predicts z_0 itself.
     """
 
     def __init__(self, config: RefinerConfig) -> None:
@@ -45,6 +49,8 @@ class Refiner(nn.Module):
                 f"The refiner expects three latents of one shape with sides that are multiples of {unit}, got "
                 f"{tuple(z_t.shape)}, {tuple(z_d.shape)} and {tuple(z_i.shape)}: encode crops of one size."
             )
+        if not self.config.conditional:
+            z_d = z_i = torch.zeros_like(z_t)
         stacked = torch.cat((z_t, z_d, z_i), dim=1)
         packed = rearrange(stacked, "b c (h p) (w q) -> b (c p q) h w", p=p, q=p)
         change = self.unet(packed, t)

@@ -41,6 +41,7 @@ class TrainOptions:
     """What the command line decides; everything else stands in the config file.
 
     init: a bundle to go on from, say the bundled one; a stage that the run folder already holds comes from there.
+    fresh: the stage's own network starts from random weights all the same.
     """
 
     stage: str
@@ -52,6 +53,7 @@ class TrainOptions:
     device: str = "cpu"
     perceptual: Path | None = None
     init: Path | None = None
+    fresh: bool = False
     seed: int = 0
     workers: int = 1
     val: Sequence[Path] = ()
@@ -60,15 +62,23 @@ class TrainOptions:
 
 
 def read_config(name: str | Path) -> dict[str, Any]:
-    """A training config: one of the package's by name, or any JSON file of that form."""
+    """A training config: one of the package's by name, or any JSON file of that form.
+
+    One that `extends` another takes its stages from there, and replaces single settings of them.
+    """
     path = Path(name) if str(name).endswith(".json") else CONFIG_DIR / f"{name}.json"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in CONFIG_DIR.glob("*.json")))
         raise CLRFaceError(f"Expected a training config out of {known} or a .json file, got {name}: check --config.")
     try:
-        return json.loads(path.read_text())
+        config = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise CLRFaceError(f"Expected JSON in {path}, but {error}: correct the file.") from error
+    if "extends" not in config:
+        return config
+    stages = read_config(config["extends"])["stages"]
+    changed = {stage: settings | config.get("stages", {}).get(stage, {}) for stage, settings in stages.items()}
+    return {"model": config["model"], "stages": changed}
 
 
 def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -90,12 +100,16 @@ def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, 
     return settings
 
 
-def assemble(run: Path, model: str, init: Path | None = None) -> Bundle:
-    """A fresh bundle of the named size; networks of `init`, then those of the run folder, replace its own."""
+def assemble(run: Path, model: str, init: Path | None = None, fresh: str = "") -> Bundle:
+    """A fresh bundle of the named size; networks of `init`, then those of the run folder, replace its own.
+
+    fresh: the network that is not taken from `init`.
+    """
     bundle = build(model)
     if init is not None:
         for name, network in load_bundle(init, require=()).networks().items():
-            setattr(bundle, name, network)
+            if name != fresh:
+                setattr(bundle, name, network)
     for name in NETWORKS:
         part = run / f"{name}.safetensors"
         if part.is_file():
@@ -131,7 +145,8 @@ class Trainer:
             self.settings["steps"] = options.steps
         self.device = torch.device(options.device)
         torch.manual_seed(options.seed)  # the networks' initial weights; nothing else draws from it
-        bundle = assemble(options.run, config["model"], options.init).to(self.device, memory_format=torch.channels_last)
+        bundle = assemble(options.run, config["model"], options.init, options.stage if options.fresh else "")
+        bundle = bundle.to(self.device, memory_format=torch.channels_last)
         self.bundle = bundle
         self.stage: Stage = STAGES[options.stage](bundle, self._judges(), self.settings)
         self.network = self.stage.trained.train()
@@ -313,16 +328,23 @@ def train(options: TrainOptions) -> Trainer:
     return trainer
 
 
-def export(run: Path, destination: Path, config: str | Path = "s", notes: dict[str, Any] | None = None) -> Bundle:
-    """Join a run's stages to one float16 bundle with standardised latents' networks; returns the bundle."""
+def export(
+    run: Path,
+    destination: Path,
+    config: str | Path = "s",
+    notes: dict[str, Any] | None = None,
+    init: Path | None = None,
+) -> Bundle:
+    """Join a run's stages to one float16 bundle; returns the bundle. Stages that the run lacks come from `init`."""
     model = read_config(config)["model"]
-    absent = [name for name in NETWORKS[:3] if not (run / f"{name}.safetensors").is_file()]
+    given = {} if init is None else load_bundle(init, require=()).networks()
+    absent = [name for name in NETWORKS[:3] if name not in given and not (run / f"{name}.safetensors").is_file()]
     if absent:
         raise CLRFaceError(
             f"Expected the stages vq, irn and refiner in {run}, but {absent[0]} is missing: train it first."
         )
-    bundle = assemble(run, model)
-    if not (run / "mask.safetensors").is_file():
+    bundle = assemble(run, model, init)
+    if "mask" not in given and not (run / "mask.safetensors").is_file():
         bundle.mask = None  # an untrained mask is noise; without one the whole latent is guided
     bundle.notes = notes or {}
     save_bundle(destination, bundle)

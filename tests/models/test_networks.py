@@ -1,5 +1,7 @@
 """IRN, refiner and mask head: what they start as, what they accept, and that conditions reach the output."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -45,6 +47,14 @@ def test_untrained_refiner_returns_the_irns_latent() -> None:
     refiner = Refiner(TINY.refiner)
     z = [torch.randn(2, 3, 16, 16) for _ in range(3)]
     assert torch.equal(refiner(*z, torch.rand(2)), z[2])
+
+
+def test_an_unconditional_refiner_sees_only_its_state() -> None:
+    refiner = shake(Refiner(replace(TINY.refiner, conditional=False)))
+    z_t, *conditions = (torch.randn(2, 3, 16, 16) for _ in range(3))
+    t = torch.rand(2)
+    assert torch.equal(refiner(z_t, *conditions, t), refiner(z_t, *(z + 1 for z in conditions), t))
+    assert not torch.equal(refiner(z_t, *conditions, t), refiner(z_t + 1, *conditions, t))
 
 
 @pytest.mark.parametrize("argument", [0, 1, 2, 3])

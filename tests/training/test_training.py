@@ -220,6 +220,29 @@ def test_a_bundle_can_be_trained_further(options: Callable[..., TrainOptions], t
         assert torch.equal(value, trainer.network.state_dict()[key]), key
 
 
+def test_a_stage_can_start_anew_on_a_bundle(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
+    start = build("tiny")
+    save_bundle(tmp_path / "start.safetensors", start, torch.float32)
+    train(options("irn", init=tmp_path / "start.safetensors", fresh=True, steps=1, overrides=("lr=0.0",)))
+    bundle = export(tmp_path / "run", tmp_path / "end.safetensors", "tiny", init=tmp_path / "start.safetensors")
+    assert start.irn is not None and start.vq is not None and bundle.irn is not None and bundle.vq is not None
+    assert torch.equal(
+        bundle.vq.state_dict()["encoder.conv_in.weight"], start.vq.state_dict()["encoder.conv_in.weight"]
+    )
+    assert any(not torch.equal(a, b) for a, b in zip(bundle.irn.parameters(), start.irn.parameters(), strict=True))
+
+
+def test_configs_extend_each_other(tmp_path: Path) -> None:
+    changed = {"extends": "s", "model": "s-f16", "stages": {"refiner": {"crop": 256}}}
+    (tmp_path / "mine.json").write_text(json.dumps(changed))
+    plain, mine = read_config("s"), read_config(tmp_path / "mine.json")
+    assert mine["model"] == "s-f16" and mine["stages"]["refiner"]["crop"] == 256
+    assert mine["stages"]["refiner"] == plain["stages"]["refiner"] | {"crop": 256}
+    assert {name: mine["stages"][name] for name in ("vq", "irn", "mask")} == {
+        name: plain["stages"][name] for name in ("vq", "irn", "mask")
+    }
+
+
 def test_export_without_a_trained_mask_has_none(tmp_path: Path) -> None:
     prepare(tmp_path, "vq", "irn")
     with pytest.raises(CLRFaceError, match="refiner is missing"):
