@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -77,6 +78,9 @@ class Host:
         return self.get("/view", **file)
 
 
+Start = Callable[..., AbstractContextManager[Host]]
+
+
 def failure(result: dict[str, Any]) -> str:
     """The sentence on the node that failed, or nothing."""
     return " ".join(body["exception_message"].strip() for name, body in result["status"]["messages"] if "error" in name)
@@ -91,33 +95,44 @@ def comfyui(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def host(request: pytest.FixtureRequest, comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """The server, started for these tests, on a CPU, offline, with nothing installed in it but this pack."""
-    base = tmp_path_factory.mktemp("comfyui")
-    lay_out(base)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def start(request: pytest.FixtureRequest, comfyui: Path) -> Start:
+    """`with start(folder, "--option") as host:` is a server on a CPU, offline, with that folder as its base."""
     python = request.config.getoption("--comfyui-python") or sys.executable
-    log = base / "server.log"
-    arguments = ["--cpu", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(base)]
-    arguments += ["--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [str(python), "main.py", *arguments], cwd=comfyui, stdout=output, stderr=subprocess.STDOUT,
-            env=os.environ | {"HF_HUB_OFFLINE": "1"},
-        )  # fmt: skip
-    try:
-        yield _when_ready(Host(f"127.0.0.1:{port}", base, log), server)
-    finally:
-        server.terminate()
-        server.wait(60)
+
+    @contextmanager
+    def started(base: Path, *options: str) -> Iterator[Host]:
+        lay_out(base)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        log = base / "server.log"
+        arguments = ["--cpu", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(base), *options]
+        arguments += ["--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
+        with log.open("wb") as output:
+            server = subprocess.Popen(
+                [str(python), "main.py", *arguments], cwd=comfyui, stdout=output, stderr=subprocess.STDOUT,
+                env=os.environ | {"HF_HUB_OFFLINE": "1"},
+            )  # fmt: skip
+        try:
+            yield _when_ready(Host(f"127.0.0.1:{port}", base, log), server)
+        finally:
+            server.terminate()
+            server.wait(60)
+
+    return started
+
+
+@pytest.fixture(scope="session")
+def host(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """The server of most tests, with nothing installed in it but this pack."""
+    with start(tmp_path_factory.mktemp("comfyui")) as host:
+        yield host
 
 
 def lay_out(base: Path) -> None:
-    """The folders of a ComfyUI, the pack as a clone has it, and the sample pictures as input."""
+    """The folders of a ComfyUI, the pack as a clone has it, a node for tests, and the sample pictures as input."""
     for name in ("custom_nodes", "input", "output", "temp", "user", "models"):
-        (base / name).mkdir()
+        (base / name).mkdir(exist_ok=True)
     files = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT, check=True, capture_output=True, text=True,
@@ -127,6 +142,7 @@ def lay_out(base: Path) -> None:
             target = base / "custom_nodes" / "clr-face" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target)
+    shutil.copy2(Path(__file__).parent / "odd_pictures.py", base / "custom_nodes")
     for picture in (ROOT / "samples").glob("*.jpg"):
         shutil.copy2(picture, base / "input")
     shutil.copy2(ROOT / "samples" / "clean" / "astronaut.jpg", base / "input" / "astronaut-clean.jpg")

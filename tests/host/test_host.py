@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAPHS = sorted((ROOT / "workflows").glob("*.json"))
@@ -147,7 +148,7 @@ def test_cancelling_ends_within_a_step(host: Any) -> None:
     seen = watch(host, one_node(seed=7, steps=100, identity=1.0), cancel)
     assert seen.events[-1][0] == "execution_interrupted" and cancelled
     steps = [data["nodes"]["2"]["value"] for kind, data in seen.events if kind == "progress_state"]
-    assert max(steps) <= 4  # of 100: what was under way when the word came
+    assert max(steps) <= 2  # of 100: no more than the step under way when the word came
     print(f"\ncancelled {time.monotonic() - cancelled[0]:.1f} s after the word")
     assert "execution_success" in watch(host, one_node(seed=8)).kinds()
 
@@ -203,7 +204,7 @@ def test_core_latent_nodes_fit_between(tool: ModuleType, host: Any) -> None:
     assert "execution_success" in seen.kinds(), seen.events[-1]
 
 
-REFUSED = re.compile(r"Expected [^\n]*: [^\n]*\.$")
+REFUSED = re.compile(r"Expected [^\n]*: [^\n]*\.")
 
 
 def failing(host: Any, change: Callable[[dict[str, Any]], None]) -> str:
@@ -241,9 +242,24 @@ def test_refusals_are_one_sentence_and_the_server_lives_on(host: Any) -> None:
         }
         prompt["3"]["inputs"]["images"] = ["7", 0]
 
-    for change, words in ((alpha, "4 channels"), (torn, "torn.safetensors"), (plain_latent, "IRN Init")):
+    def foreign(prompt: dict[str, Any]) -> None:
+        save_file({"first_stage_model.decoder.conv_in.bias": np.zeros(2, np.float32)}, folder / "foreign.safetensors")
+        torn(prompt)
+        prompt["4"]["inputs"]["file"] = "foreign.safetensors"
+
+    def odd(kind: str) -> Callable[[dict[str, Any]], None]:
+        def change(prompt: dict[str, Any]) -> None:
+            prompt["4"] = {"class_type": "OddPicture", "inputs": {"kind": kind}}
+            prompt["2"]["inputs"]["image"] = ["4", 0]
+
+        return change
+
+    refused = [(alpha, "4 channels"), (torn, "torn.safetensors"), (foreign, "foreign.safetensors")]
+    refused += [(plain_latent, "IRN Init"), (odd("nan"), "NaN"), (odd("empty"), "empty batch")]
+    for change, words in refused:
         sentence = failing(host, change)
-        assert words in sentence and REFUSED.search(sentence), sentence
+        assert words in sentence and REFUSED.fullmatch(sentence), sentence
+        print(f"\n{sentence}", end="")
 
     wrong = one_node()
     wrong["2"]["inputs"]["image"] = ["1", 1]  # a MASK
@@ -259,9 +275,46 @@ def test_a_picture_of_one_pixel_passes(host: Any) -> None:
     assert saved_picture(host, watch(host, prompt)).tolist() == [[[7, 8, 9]]]
 
 
+def test_cores_boxes_say_where_to_look(host: Any) -> None:
+    """Grace Hopper's face, and a corner of the flag, in which there is none."""
+    for box, faces in (((150, 100, 200, 250), "1"), ((0, 500, 80, 80), "0")):
+        x, y, width, height = box
+        prompt = {
+            "1": {"class_type": "LoadImage", "inputs": {"image": "grace-hopper.jpg"}},
+            "2": {"class_type": "PrimitiveBoundingBox", "inputs": {"x": x, "y": y, "width": width, "height": height}},
+            "3": {"class_type": "CLRFaceDetectAlign", "inputs": {
+                "image": ["1", 0], "bboxes": ["2", 0], "detector": "yunet", "score_threshold": 0.8, "order": "area",
+                "min_size": 0, "at_most": 0}},
+            "4": {"class_type": "PreviewAny", "inputs": {"source": ["3", 2]}},
+        }  # fmt: skip
+        seen = watch(host, prompt)
+        said = [data["output"]["text"] for kind, data in seen.events if kind == "executed" and data["node"] == "4"]
+        assert said == [[faces]], seen.events[-1]
+
+
 def test_models_can_be_unloaded_and_come_back(host: Any) -> None:
     host.post("/free", {"unload_models": True, "free_memory": True})
     assert "execution_success" in watch(host, one_node(seed=11, identity=0.5)).kinds()
+
+
+def test_half_precision_between_nodes_and_an_unreadable_model_folder(
+    start: Any, tool: ModuleType, host: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "clrface").write_text("a file where the folder should be")
+    with start(tmp_path, "--fp16-intermediates") as other:
+        assert other.info["CLRFaceLoadModel"]["input"]["required"]["file"][1]["options"] == ["bundled (CLR-Face s)"]
+        modular = next(path for path in GRAPHS if path.stem.startswith("2"))
+        prompt = prompt_of(tool, other, modular)
+        half = saved_picture(other, watch(other, prompt)).astype(int)
+        full = saved_picture(host, watch(host, prompt)).astype(int)
+        assert 0 < np.abs(half - full).mean() < 2
+        load = next(node for node in prompt.values() if node["class_type"] == "CLRFaceLoadModel")
+        load["inputs"]["file"] = "mine.safetensors"
+        answer = other.post("/prompt", {"prompt": prompt})
+        [[error]] = [node["errors"] for node in answer["node_errors"].values()]
+        assert "Expected a model that is in models/clrface and readable" in error["details"]
+        assert "execution_success" in watch(other, one_node(seed=12)).kinds()
 
 
 def test_what_the_front_end_asks_for_is_there(host: Any) -> None:
