@@ -109,7 +109,12 @@ def augment(face: Tensor, rng: np.random.Generator, config: Augmentation) -> Ten
 
 
 class Steps(Dataset[dict[str, Tensor]]):
-    """Item `step` is that step's whole batch; subclasses say what one sample is."""
+    """Item `step` is that step's whole batch; subclasses say what one sample is.
+
+    first: number of the first sample of a batch, for processes that share one.
+    """
+
+    first = 0
 
     def __init__(
         self, shards: FaceShards, mix: Mapping[str, float], batch: int, seed: int, augmentation: Augmentation
@@ -123,7 +128,7 @@ class Steps(Dataset[dict[str, Tensor]]):
         )
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
-        samples = [self.sample(np.random.default_rng((self.seed, step, i))) for i in range(self.batch)]
+        samples = [self.sample(np.random.default_rng((self.seed, step, self.first + i))) for i in range(self.batch)]
         return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
 
     def face(self, rng: np.random.Generator, side: int = SIZE) -> Tensor:

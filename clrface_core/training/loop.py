@@ -31,6 +31,7 @@ from ..models.identity import load_identity
 from ..models.perceptual import LPIPS
 from . import muon
 from .data import FaceShards, batches
+from .parallel import find_team
 from .stages import STAGES, Judges, Stage
 
 CONFIG_DIR = Path(__file__).parent / "configs"
@@ -124,9 +125,9 @@ def learning_rate(step: int, settings: dict[str, Any]) -> float:
     return settings["lr"] * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
 
 
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """The step's own noise, on the CPU whatever the device."""
-    state = np.random.SeedSequence((seed, step, 1)).generate_state(2, np.uint64)
+def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
+    """The step's own noise, on the CPU whatever the device; each process of a team has its own."""
+    state = np.random.SeedSequence((seed, step, 1, *([rank] if rank else []))).generate_state(2, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
 
@@ -143,12 +144,14 @@ class Trainer:
         self.settings = override(config["stages"][options.stage], options.overrides)
         if options.steps is not None:
             self.settings["steps"] = options.steps
-        self.device = torch.device(options.device)
+        self.team = find_team(options.device)
+        self.device = self.team.device(options.device)
         torch.manual_seed(options.seed)  # the networks' initial weights; nothing else draws from it
         bundle = assemble(options.run, config["model"], options.init, options.stage if options.fresh else "")
         bundle = bundle.to(self.device, memory_format=torch.channels_last)
         self.bundle = bundle
         self.stage: Stage = STAGES[options.stage](bundle, self._judges(), self.settings)
+        self.stage.team = self.team
         self.network = self.stage.trained.train()
         decay = self.settings["ema"]
         self.average = AveragedModel(
@@ -157,6 +160,7 @@ class Trainer:
         )
         self.optimiser = self._optimiser()
         self.dataset = self.stage.dataset(FaceShards(options.data), options.seed)
+        self.dataset.first = self.team.rank * self.dataset.batch
         self.held_out = self._held_out_batch()
         self.step = 0
         self.folder = options.run / options.stage
@@ -192,12 +196,14 @@ class Trainer:
             group["lr"] = rate
         batch = {key: value.to(self.device) for key, value in batch.items()}
         with self._precision():
-            terms = self.stage.loss(self.network, batch, self.step, step_generator(self.options.seed, self.step))
+            noise = step_generator(self.options.seed, self.step, self.team.rank)
+            terms = self.stage.loss(self.network, batch, self.step, noise)
         total = torch.stack(list(terms.values())).sum()
         if not bool(torch.isfinite(total.detach())):
             raise CLRFaceError(f"The loss became {float(total)} at step {self.step}: lower lr and resume.")
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
+        self.team.average_gradients(self.network.parameters())
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings["clip"])
         self.optimiser.step()
         self.average.update_parameters(self.network)
@@ -206,6 +212,10 @@ class Trainer:
         figures |= self.stage.after_step(self.step)
         self.step += 1
         return figures
+
+    def over(self, here: bool) -> bool:
+        """Whether the first process wants to stop: they all stop after the same step."""
+        return bool(self.team.as_first(torch.tensor(float(here))))
 
     @contextmanager
     def _precision(self) -> Iterator[None]:
@@ -290,10 +300,29 @@ class Curves:
 
 
 def train(options: TrainOptions) -> Trainer:
-    """Run (or resume) one stage until its steps or `options.minutes` are over; ends with a checkpoint."""
+    """Run (or resume) one stage until its steps or `options.minutes` are over; ends with a checkpoint.
+
+    Under `accelerate launch` every process calls this; the first one writes and reports, for all.
+    """
     trainer = Trainer(options)
     resumed = trainer.resume()
-    settings = trainer.settings
+    if trainer.team.rank > 0:
+        _follow(trainer)
+    else:
+        _lead(trainer, resumed)
+    return trainer
+
+
+def _follow(trainer: Trainer) -> None:
+    """What a process does that is not the first."""
+    for batch in batches(trainer.dataset, trainer.step, trainer.settings["steps"], trainer.options.workers):
+        trainer.update(batch)
+        if trainer.over(False):
+            return
+
+
+def _lead(trainer: Trainer, resumed: bool) -> None:
+    options, settings = trainer.options, trainer.settings
     curves = Curves(trainer.folder)
     started = saved = time.monotonic()
     bar = tqdm(
@@ -317,7 +346,7 @@ def train(options: TrainOptions) -> Trainer:
             if time.monotonic() - saved > 60 * settings["save_minutes"]:
                 trainer.save()
                 saved = time.monotonic()
-            if options.minutes is not None and time.monotonic() - started > 60 * options.minutes:
+            if trainer.over(options.minutes is not None and time.monotonic() - started > 60 * options.minutes):
                 break
     finally:
         # Also on an interrupt: what was learned since the last checkpoint is kept.
@@ -325,7 +354,6 @@ def train(options: TrainOptions) -> Trainer:
         bar.close()
     curves.add(trainer.step, trainer.evaluate())
     curves.close()
-    return trainer
 
 
 def export(

@@ -20,6 +20,7 @@ from ..models.perceptual import LPIPS
 from ..models.vq import standardise_latents
 from . import losses
 from .data import SIZE, Augmentation, Crops, FaceShards, Pairs, Steps
+from .parallel import Team
 
 Terms = dict[str, Tensor]
 
@@ -36,6 +37,9 @@ class Stage:
     """One stage of training. `trained` is what it exports; everything else in the bundle stays frozen."""
 
     name = ""
+
+    team = Team()
+    """The processes that train it together."""
 
     def __init__(self, bundle: Bundle, judges: Judges, settings: dict[str, Any]) -> None:
         self.bundle, self.judges, self.settings = bundle, judges, settings
@@ -154,7 +158,7 @@ class VQStage(Stage):
         chosen = chosen + 0.01 * flat.std() * torch.randn(chosen.shape, generator=generator)
         assert self.bundle.vq is not None
         table = self.bundle.vq.quantize.embedding.weight
-        table[entries.to(table.device)] = chosen.to(table)
+        table[entries.to(table.device)] = self.team.as_first(chosen.to(table))
 
     def after_step(self, step: int) -> dict[str, float]:
         assert self._seen is not None
@@ -163,6 +167,7 @@ class VQStage(Stage):
         if step + 1 == self.settings["quantise_from"]:
             self._place(torch.arange(len(self.usage)), latents, step)
         elif step >= self.settings["quantise_from"] and (step + 1) % self.settings["restart_every"] == 0:
+            self.usage = self.team.total(self.usage)
             idle = (self.usage == 0).nonzero().flatten()
             figures["codebook_use"] = 1 - len(idle) / len(self.usage)
             if step < self.settings["restart_until"]:
@@ -172,6 +177,7 @@ class VQStage(Stage):
             loss = losses.hinge(self.discriminator(clean), self.discriminator(restored))
             self.discriminator_optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            self.team.average_gradients(self.discriminator.parameters())
             self.discriminator_optimiser.step()
             figures["discriminator"] = float(loss.detach())
         return figures
