@@ -101,12 +101,18 @@ class VQStage(Stage):
 
     The first `quantise_from` steps train a plain autoencoder; then the codebook starts as a sample of its
     latents, and entries that went unused for `restart_every` steps are placed anew, so that few lie idle.
+
+    `only` names parts of the network, say the decoder: all others stay as they are, and so do the latents, so that a
+    refiner still fits.
     """
 
     name = "vq"
 
     def __init__(self, bundle: Bundle, judges: Judges, settings: dict[str, Any]) -> None:
         super().__init__(bundle, judges, settings)
+        if settings["only"]:
+            for name, part in self.trained.named_children():
+                part.requires_grad_(name in settings["only"])
         self.discriminator = losses.PatchDiscriminator()
         self.discriminator_optimiser = torch.optim.AdamW(
             self.discriminator.parameters(), lr=settings["lr"], betas=(0.5, 0.9), weight_decay=0.0
@@ -187,6 +193,8 @@ class VQStage(Stage):
 
     @torch.no_grad()
     def finish(self, network: Any, batch: Terms) -> None:
+        if self.settings["only"]:
+            return
         z = network.encode(batch["clean"])
         standardise_latents(network, z.mean((0, 2, 3)), float((z - z.mean((0, 2, 3), keepdim=True)).std()))
 

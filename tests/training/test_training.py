@@ -160,6 +160,18 @@ def test_vq_discriminator_joins_after_the_warm_up(options: Callable[..., TrainOp
     assert [("gan" in row, "discriminator" in row) for row in rows] == [(False, False)] * 5 + [(True, True)] * 3
 
 
+def test_a_decoder_alone_can_be_trained_on(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
+    start = build("tiny")
+    save_bundle(tmp_path / "start.safetensors", start, torch.float32)
+    overrides = ('only=["decoder"]', "quantise_from=0", "restart_until=0")
+    train(options("vq", init=tmp_path / "start.safetensors", steps=3, overrides=overrides))
+    trained = load_bundle(tmp_path / "run" / "vq.safetensors", require=("vq",)).vq
+    assert start.vq is not None and trained is not None
+    before, after = start.vq.state_dict(), trained.state_dict()
+    changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder"}
+
+
 def test_irn_learns(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
     trainer = train(options("irn", steps=25, overrides=('mix={"b": 1.0}', "lr=0.005", "batch=1")))
     degraded, clean = trainer.held_out["degraded"], trainer.held_out["clean"]
