@@ -28,7 +28,7 @@ from clrface_core.faces.face import ORDERS, Face
 from clrface_core.models.bundle import build, default_bundle_path, save_bundle
 from clrface_core.pipeline import Restorer
 from clrface_core.precision import DTYPES
-from clrface_core.training import loop
+from clrface_core.training import assemble, loop
 from clrface_core.training.stages import STAGES
 
 SIDE = 128
@@ -372,7 +372,7 @@ def test_training_and_export_reach_the_loop(tmp_path: Path, monkeypatch: pytest.
         seen.append(arguments)
 
     monkeypatch.setattr(loop, "train", train)
-    monkeypatch.setattr(loop, "export", export)
+    monkeypatch.setattr(assemble, "export", export)
     notes = tmp_path / "notes.json"
     notes.write_text('{"compute": "two cores"}')
     command = ["train", "irn", "--data", "a.tar", "b.tar", "--run", "run", "--minutes", "2.5", "--device", "cpu"]

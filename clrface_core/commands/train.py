@@ -106,7 +106,7 @@ def run_stage(args: argparse.Namespace) -> int:
 def run_export(args: argparse.Namespace) -> int:
     """Write the bundle."""
     from ..errors import CLRFaceError
-    from ..training.loop import export
+    from ..training.assemble import export
 
     notes: dict[str, Any] | None = None
     if args.notes is not None:

@@ -8,7 +8,6 @@ averaged network to `<stage>.safetensors`, where the next stages find it. `expor
 from __future__ import annotations
 
 import copy
-import json
 import math
 import os
 import time
@@ -26,15 +25,16 @@ from torchvision.utils import save_image
 from tqdm import tqdm
 
 from ..errors import CLRFaceError
-from ..models.bundle import NETWORKS, Bundle, build, load_bundle, save_bundle
+from ..models.bundle import Bundle, save_bundle
 from ..models.identity import load_identity
 from ..models.perceptual import LPIPS
 from . import muon
+from .assemble import assemble
+from .curves import Curves
 from .data import FaceShards, batches
 from .parallel import find_team
+from .settings import override, read_config
 from .stages import STAGES, Judges, Stage
-
-CONFIG_DIR = Path(__file__).parent / "configs"
 
 
 @dataclass
@@ -60,62 +60,6 @@ class TrainOptions:
     val: Sequence[Path] = ()
     overrides: Sequence[str] = ()
     progress: bool = True
-
-
-def read_config(name: str | Path) -> dict[str, Any]:
-    """A training config: one of the package's by name, or any JSON file of that form.
-
-    One that `extends` another takes its stages from there, and replaces single settings of them.
-    """
-    path = Path(name) if str(name).endswith(".json") else CONFIG_DIR / f"{name}.json"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in CONFIG_DIR.glob("*.json")))
-        raise CLRFaceError(f"Expected a training config out of {known} or a .json file, got {name}: check --config.")
-    try:
-        config = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise CLRFaceError(f"Expected JSON in {path}, but {error}: correct the file.") from error
-    if "extends" not in config:
-        return config
-    stages = read_config(config["extends"])["stages"]
-    changed = {stage: settings | config.get("stages", {}).get(stage, {}) for stage, settings in stages.items()}
-    return {"model": config["model"], "stages": changed}
-
-
-def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Settings with `key=value` (dots descend, values are JSON) applied; unknown keys are an error."""
-    settings = json.loads(json.dumps(settings))
-    for assignment in assignments:
-        path, _, text = assignment.partition("=")
-        *parents, key = path.split(".")
-        place = settings
-        try:
-            for parent in parents:
-                place = place[parent]
-            place[key]
-            place[key] = json.loads(text)
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise CLRFaceError(
-                f"Expected a known setting as key=JSON, got {assignment!r}: settings are {', '.join(settings)}."
-            ) from error
-    return settings
-
-
-def assemble(run: Path, model: str, init: Path | None = None, fresh: str = "") -> Bundle:
-    """A fresh bundle of the named size; networks of `init`, then those of the run folder, replace its own.
-
-    fresh: the network that is not taken from `init`.
-    """
-    bundle = build(model)
-    if init is not None:
-        for name, network in load_bundle(init, require=()).networks().items():
-            if name != fresh:
-                setattr(bundle, name, network)
-    for name in NETWORKS:
-        part = run / f"{name}.safetensors"
-        if part.is_file():
-            setattr(bundle, name, getattr(load_bundle(part, require=(name,)), name))
-    return bundle
 
 
 def learning_rate(step: int, settings: dict[str, Any]) -> float:
@@ -274,31 +218,6 @@ class Trainer:
         return True
 
 
-class Curves:
-    """Figures over steps: always as JSON lines, and as TensorBoard events where that package is installed."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = (folder / "log.jsonl").open("a", buffering=1)
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            self._board = None
-            print("TensorBoard is not installed: curves go to log.jsonl only.")
-        else:
-            self._board = SummaryWriter(str(folder))
-
-    def add(self, step: int, figures: dict[str, float]) -> None:
-        self._file.write(json.dumps({"step": step, "time": round(time.time(), 1), **figures}) + "\n")
-        if self._board is not None:
-            for name, value in figures.items():
-                self._board.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
-
-
 def train(options: TrainOptions) -> Trainer:
     """Run (or resume) one stage until its steps or `options.minutes` are over; ends with a checkpoint.
 
@@ -354,26 +273,3 @@ def _lead(trainer: Trainer, resumed: bool) -> None:
         bar.close()
     curves.add(trainer.step, trainer.evaluate())
     curves.close()
-
-
-def export(
-    run: Path,
-    destination: Path,
-    config: str | Path = "s",
-    notes: dict[str, Any] | None = None,
-    init: Path | None = None,
-) -> Bundle:
-    """Join a run's stages to one float16 bundle; returns the bundle. Stages that the run lacks come from `init`."""
-    model = read_config(config)["model"]
-    given = {} if init is None else load_bundle(init, require=()).networks()
-    absent = [name for name in NETWORKS[:3] if name not in given and not (run / f"{name}.safetensors").is_file()]
-    if absent:
-        raise CLRFaceError(
-            f"Expected the stages vq, irn and refiner in {run}, but {absent[0]} is missing: train it first."
-        )
-    bundle = assemble(run, model, init)
-    if "mask" not in given and not (run / "mask.safetensors").is_file():
-        bundle.mask = None  # an untrained mask is noise; without one the whole latent is guided
-    bundle.notes = notes or {}
-    save_bundle(destination, bundle)
-    return bundle

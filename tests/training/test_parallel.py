@@ -5,10 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from clrface_core.models.bundle import load_bundle
 
@@ -28,24 +26,6 @@ def launch(shard: Path, run: Path, stage: str, processes: int, *settings: str) -
     assert done.returncode == 0, done.stderr
     network = getattr(load_bundle(run / f"{stage}.safetensors", require=(stage,)), stage)
     return dict(network.state_dict())
-
-
-@pytest.fixture
-def shard(tmp_path: Path, smooth_picture: object) -> Path:
-    import io
-    import tarfile
-
-    path = tmp_path / "faces.tar"
-    with tarfile.open(path, "w") as tar:
-        for number in range(3):
-            pixels = (smooth_picture(512, 512, number).permute(1, 2, 0).numpy() * 255).astype(np.uint8)  # type: ignore[operator]
-            buffer = io.BytesIO()
-            Image.fromarray(pixels).save(buffer, "PNG")
-            member = tarfile.TarInfo(f"b-{number}.png")
-            member.size = buffer.tell()
-            buffer.seek(0)
-            tar.addfile(member, buffer)
-    return path
 
 
 def test_two_processes_are_one_with_twice_the_batch(shard: Path, tmp_path: Path) -> None:

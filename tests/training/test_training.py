@@ -1,8 +1,6 @@
 """The four stages learn, resume bit-exactly, and end in a bundle that loads."""
 
-import io
 import json
-import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -11,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from clrface_core.degrade import STANDARD, draw
 from clrface_core.diffusion.schedule import time_grid
@@ -20,32 +17,11 @@ from clrface_core.errors import CLRFaceError
 from clrface_core.models.bundle import build, load_bundle, save_bundle
 from clrface_core.models.irn import IRN
 from clrface_core.models.mask import MaskHead
+from clrface_core.training.assemble import export
 from clrface_core.training.data import Augmentation, FaceShards, Pairs, augment, resize
-from clrface_core.training.loop import (
-    TrainOptions,
-    export,
-    learning_rate,
-    override,
-    read_config,
-    train,
-)
+from clrface_core.training.loop import TrainOptions, learning_rate, train
+from clrface_core.training.settings import override, read_config
 from clrface_core.training.stages import RefinerStage
-
-
-@pytest.fixture
-def shard(tmp_path: Path, smooth_picture: Callable[..., torch.Tensor]) -> Path:
-    """Three 512 px "faces" of set b and one 256 px one of set a1."""
-    path = tmp_path / "faces.tar"
-    with tarfile.open(path, "w") as tar:
-        for number, (name, side) in enumerate([("b-0", 512), ("b-1", 512), ("b-2", 512), ("a1-0", 256)]):
-            pixels = (smooth_picture(side, side, number).permute(1, 2, 0).numpy() * 255).astype(np.uint8)
-            buffer = io.BytesIO()
-            Image.fromarray(pixels).save(buffer, "PNG")
-            member = tarfile.TarInfo(f"{name}.png")
-            member.size = buffer.tell()
-            buffer.seek(0)
-            tar.addfile(member, buffer)
-    return path
 
 
 @pytest.fixture

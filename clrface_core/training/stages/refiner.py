@@ -1,0 +1,126 @@
+"""The third stage: the clean latent, predicted from a noisy one and its conditions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from ...diffusion.schedule import SCHEDULES, time_grid
+from ...diffusion.solvers import ddim
+from ...errors import CLRFaceError
+from ...models.bundle import Bundle
+from ..data import SIZE, FaceShards, Pairs, Steps
+from .stage import Judges, Stage, Terms
+
+
+class RefinerStage(Stage):
+    """Clean latent from a noisy one: L1 on the latent, LPIPS and identity on the decoded estimate, t <= t0.
+
+    With probability `trajectory` a batch holds states that sampling itself visits, in runs of one of
+    `trajectory_steps` steps from noised z_I: there z_t carries the network's own guesses, not the truth, and
+    more steps only help a network that knows this. Otherwise a state is the truth noised to a random t. Faces
+    are cut to `crop` px (0: whole), because encoding them is the dearest part of a step.
+    """
+
+    name = "refiner"
+
+    def __init__(self, bundle: Bundle, judges: Judges, settings: dict[str, Any]) -> None:
+        super().__init__(bundle, judges, settings)
+        if bundle.vq is None or bundle.irn is None:
+            raise CLRFaceError(
+                "The refiner learns on top of the vq and irn stages, but one is missing: train both first."
+            )
+        self.config = bundle.refiner.config  # type: ignore[union-attr]
+        self.schedule = SCHEDULES[self.config.schedule]()
+
+    def dataset(self, shards: FaceShards, seed: int) -> Steps:
+        return self._data(Pairs, shards, seed, side=SIZE)
+
+    @torch.no_grad()
+    def _latents(self, batch: Terms, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """z_0, z_d, z_I and the clean pixels they belong to, cut to the training crop."""
+        assert self.bundle.vq is not None and self.bundle.irn is not None
+        estimate = self.bundle.irn(batch["degraded"])
+        faces = torch.cat((batch["clean"], batch["degraded"], estimate), dim=1)
+        side = self.settings["crop"]
+        if side:
+            # On multiples of 16 px, so that crops fall on whole latents and whole U-Net positions.
+            top, left = (16 * int(torch.randint((SIZE - side) // 16 + 1, (), generator=generator)) for _ in range(2))
+            faces = faces[..., top : top + side, left : left + side]
+        latents = self.bundle.vq.encode(rearrange(faces, "b (n c) h w -> (n b) c h w", n=3))
+        z_0, z_d, z_i = latents.chunk(3)
+        return z_0, z_d, z_i, faces[:, :3]
+
+    def _noised(self, origin: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
+        """Latents (B,C,h,w) after the forward process up to t (B,)."""
+        noise = torch.randn(origin.shape, generator=generator).to(origin)
+        alpha, sigma = (f(t)[:, None, None, None] for f in (self.schedule.alpha, self.schedule.sigma))
+        return alpha * origin + sigma * noise
+
+    @torch.no_grad()
+    def _visited(self, network: Any, z_d: Tensor, z_i: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A state that DDIM from noised z_I arrives at, broken off at a random one of its steps, and its time."""
+        choices = self.settings["trajectory_steps"]
+        steps = choices[int(torch.randint(len(choices), (), generator=generator))]
+        taken = int(torch.randint(steps, (), generator=generator))
+        grid = time_grid(self.config.t0, steps)
+        z_t = self._noised(z_i, torch.full((len(z_i),), self.config.t0).to(z_i), generator)
+        if taken:
+            z_t = ddim(lambda z, t: network(z, z_d, z_i, t), z_t, grid[: taken + 1], self.schedule)
+        return z_t, grid[taken].expand(len(z_i)).to(z_i)
+
+    def _state(
+        self, network: Any, z_0: Tensor, z_d: Tensor, z_i: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """What the network is shown: z_t and t."""
+        if float(torch.rand((), generator=generator)) < self.settings["trajectory"]:
+            return self._visited(network, z_d, z_i, generator)
+        t = torch.rand(len(z_0), generator=generator).to(z_0) * self.config.t0
+        return self._noised(z_0, t, generator), t
+
+    def _decoded(self, z: Tensor, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A window of the estimate, decoded, and the same window of the clean face."""
+        assert self.bundle.vq is not None
+        f = self.bundle.vq.config.compression
+        side = min(self.settings["decode_crop"] // f, z.shape[2])
+        top, left = (int(torch.randint(z.shape[2] - side + 1, (), generator=generator)) for _ in range(2))
+        restored = self.bundle.vq.decode(z[..., top : top + side, left : left + side])
+        return restored, clean[..., f * top : f * (top + side), f * left : f * (left + side)]
+
+    def _half_size(self, z: Tensor) -> Tensor:
+        """The picture of a half-size latent: enough for a recognition network (112 px), at a quarter of the cost."""
+        assert self.bundle.vq is not None
+        return self.bundle.vq.decode(F.avg_pool2d(z, 2))
+
+    def _half_size_identity(self, z: Tensor, clean: Tensor) -> Tensor:
+        return self._identity(self._half_size(z), F.avg_pool2d(clean, 2))
+
+    def loss(self, network: Any, batch: Terms, step: int, generator: torch.Generator) -> Terms:
+        z_0, z_d, z_i, clean = self._latents(batch, generator)
+        z_t, t = self._state(network, z_0, z_d, z_i, generator)
+        estimate = network(z_t, z_d, z_i, t)
+        window: list[Tensor] = []
+        if self.settings["weights"].get("pixel", 0) > 0 or self.settings["weights"].get("lpips", 0) > 0:
+            window += self._decoded(estimate, clean, generator)
+        return self._weighted(
+            {
+                "latent": lambda: F.l1_loss(estimate, z_0),
+                "pixel": lambda: F.l1_loss(window[0], window[1]),
+                "lpips": lambda: self._perceptual(window[0], window[1], generator),
+                "identity": lambda: self._half_size_identity(estimate, clean),
+            }
+        )
+
+    def pictures(self, network: Any, batch: Terms, generator: torch.Generator) -> list[Tensor]:
+        assert self.bundle.vq is not None
+        z_0, z_d, z_i, clean = self._latents(batch, generator)
+        start = self._noised(z_i, torch.full((len(z_i),), self.config.t0).to(z_i), generator)
+        restored = [
+            ddim(lambda z, t: network(z, z_d, z_i, t), start, time_grid(self.config.t0, steps), self.schedule)
+            for steps in (1, 4)
+        ]
+        return [*(self.bundle.vq.decode(z) for z in (z_d, z_i, *restored, z_0)), clean]

@@ -1,0 +1,131 @@
+"""The first stage: pictures to latents and back, and the codebook in between."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from ...models.bundle import Bundle
+from ...models.vq import standardise_latents
+from .. import losses
+from ..data import Crops, FaceShards, Steps
+from .stage import Judges, Stage, Terms
+
+
+class VQStage(Stage):
+    """L1 + LPIPS + codebook and commitment; a patch discriminator joins after `gan_from` steps.
+
+    The first `quantise_from` steps train a plain autoencoder; then the codebook starts as a sample of its
+    latents, and entries that went unused for `restart_every` steps are placed anew, so that few lie idle.
+
+    `only` names parts of the network, say the decoder: all others stay as they are, and so do the latents, so that a
+    refiner still fits.
+    """
+
+    name = "vq"
+
+    def __init__(self, bundle: Bundle, judges: Judges, settings: dict[str, Any]) -> None:
+        super().__init__(bundle, judges, settings)
+        if settings["only"]:
+            for name, part in self.trained.named_children():
+                part.requires_grad_(name in settings["only"])
+        self.discriminator = losses.PatchDiscriminator()
+        self.discriminator_optimiser = torch.optim.AdamW(
+            self.discriminator.parameters(), lr=settings["lr"], betas=(0.5, 0.9), weight_decay=0.0
+        )
+        self.usage = torch.zeros(bundle.vq.config.n_embed, dtype=torch.long)  # type: ignore[union-attr]
+        self._seen: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def dataset(self, shards: FaceShards, seed: int) -> Steps:
+        return self._data(Crops, shards, seed, side=self.settings["crop"])
+
+    def loss(self, network: Any, batch: Terms, step: int, generator: torch.Generator) -> Terms:
+        clean = batch["clean"]
+        z = network.encode(clean)
+        quantised = step >= self.settings["quantise_from"]
+        if quantised:
+            z_q, indices = network.quantize(z)
+            restored = network.decode(z + (z_q - z).detach())
+            codebook, commitment = F.mse_loss(z_q, z.detach()), F.mse_loss(z, z_q.detach())
+            extra = {"codebook": lambda: codebook, "commitment": lambda: commitment}
+        else:
+            restored, extra, indices = network.decode(z), {}, None
+        terms = self._weighted(
+            {
+                "l1": lambda: F.l1_loss(restored, clean),
+                "lpips": lambda: self._perceptual(restored, clean, generator),
+                **extra,
+            }
+        )
+        if network is self.trained:
+            self._seen = (restored.detach(), clean, z.detach())
+            if indices is not None:
+                self.usage.index_add_(0, indices.flatten().cpu(), torch.ones(indices.numel(), dtype=torch.long))
+        if step >= self.settings["gan_from"] and self.settings["weights"].get("gan", 0) > 0:
+            adversarial = -self.discriminator(restored).mean()
+            if restored.requires_grad:
+                reconstruction = terms["l1"] + terms.get("lpips", 0)
+                adversarial = adversarial * losses.adaptive_weight(
+                    reconstruction, adversarial, network.decoder.conv_out.weight
+                )
+            terms["gan"] = self.settings["weights"]["gan"] * adversarial
+        return terms
+
+    @torch.no_grad()
+    def _place(self, entries: Tensor, latents: Tensor, step: int) -> None:
+        """Set codebook rows to randomly chosen latents of the last batch, slightly apart from each other."""
+        generator = torch.Generator().manual_seed(step)
+        flat = rearrange(latents, "b c h w -> (b h w) c").cpu()
+        chosen = flat[torch.randint(len(flat), (len(entries),), generator=generator)]
+        chosen = chosen + 0.01 * flat.std() * torch.randn(chosen.shape, generator=generator)
+        assert self.bundle.vq is not None
+        table = self.bundle.vq.quantize.embedding.weight
+        table[entries.to(table.device)] = self.team.as_first(chosen.to(table))
+
+    def after_step(self, step: int) -> dict[str, float]:
+        assert self._seen is not None
+        restored, clean, latents = self._seen
+        figures: dict[str, float] = {}
+        if step + 1 == self.settings["quantise_from"]:
+            self._place(torch.arange(len(self.usage)), latents, step)
+        elif step >= self.settings["quantise_from"] and (step + 1) % self.settings["restart_every"] == 0:
+            self.usage = self.team.total(self.usage)
+            idle = (self.usage == 0).nonzero().flatten()
+            figures["codebook_use"] = 1 - len(idle) / len(self.usage)
+            if step < self.settings["restart_until"]:
+                self._place(idle, latents, step)
+            self.usage.zero_()
+        if step >= self.settings["gan_from"] and self.settings["weights"].get("gan", 0) > 0:
+            loss = losses.hinge(self.discriminator(clean), self.discriminator(restored))
+            self.discriminator_optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            self.team.average_gradients(self.discriminator.parameters())
+            self.discriminator_optimiser.step()
+            figures["discriminator"] = float(loss.detach())
+        return figures
+
+    def pictures(self, network: Any, batch: Terms, generator: torch.Generator) -> list[Tensor]:
+        return [batch["clean"], network.decode(network.quantize(network.encode(batch["clean"]))[0])]
+
+    @torch.no_grad()
+    def finish(self, network: Any, batch: Terms) -> None:
+        if self.settings["only"]:
+            return
+        z = network.encode(batch["clean"])
+        standardise_latents(network, z.mean((0, 2, 3)), float((z - z.mean((0, 2, 3), keepdim=True)).std()))
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "discriminator": self.discriminator.state_dict(),
+            "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
+            "usage": self.usage,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+        self.usage = state["usage"]
