@@ -72,9 +72,11 @@ class ResnetBlock(nn.Module):
         nn.init.zeros_(self.conv2.weight)  # a fresh block is its shortcut: the first hundreds of steps count double
 
     def forward(self, x: Tensor) -> Tensor:
+        # In place where that is allowed: at full resolution fresh memory costs as much as the arithmetic on it.
         h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
-        return h + (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x)
+        h = self.conv2(F.silu(self.norm2(h), inplace=not torch.is_grad_enabled()))
+        h += self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x
+        return h
 
 
 class AttnBlock(nn.Module):
@@ -108,14 +110,31 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Double by nearest neighbour, then a convolution."""
+    """Double by nearest neighbour, then a convolution.
+
+    On a CPU both are one transposed convolution: three taps that meet only two different pixels are two taps, so
+    it takes 4/9 of the products, and the enlarged picture never comes into being. Twice as fast or better.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu":
+            return F.conv_transpose2d(x, doubling_kernel(self.conv.weight), self.conv.bias, stride=2, padding=1)
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def doubling_kernel(weight: Tensor) -> Tensor:
+    """(I,O,4,4): the kernel of a transposed convolution of stride 2 and padding 1 that does what doubling by nearest
+    neighbour and then a convolution with `weight` (O,I,3,3), padding 1, does.
+
+    Along an axis a pixel reaches four outputs; row i of `taps` says which two of them see it through tap i.
+    """
+    taps = weight.new_tensor([[0, 0, 1, 1], [0, 1, 1, 0], [1, 1, 0, 0]])
+    kernel = torch.einsum("oihw,hp,wq->iopq", weight, taps, taps)
+    return kernel.contiguous(memory_format=torch.channels_last)
 
 
 def _mid(channels: int, config: VQConfig) -> nn.Module:

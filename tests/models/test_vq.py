@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from clrface_core.errors import CLRFaceError
 from clrface_core.models.configs import CONFIGS
-from clrface_core.models.vq import Codebook, VQConfig, VQModel, standardise_latents
+from clrface_core.models.vq import Codebook, Upsample, VQConfig, VQModel, standardise_latents
 
 
 @pytest.mark.parametrize("compression", [4, 8, 16, 32])
@@ -82,3 +83,28 @@ def test_bad_configs_are_named() -> None:
         VQConfig(ch_mult=(1, 2))
     with pytest.raises(CLRFaceError, match="multiple of norm_groups"):
         VQConfig(ch=20)
+
+
+def test_doubling_is_nearest_neighbour_and_then_the_convolution() -> None:
+    torch.manual_seed(0)
+    upsample = Upsample(6).double()
+    x = torch.randn(2, 6, 5, 8, dtype=torch.float64, requires_grad=True)
+    wanted = upsample.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    torch.testing.assert_close(upsample(x), wanted, rtol=0, atol=1e-12)
+    weights = torch.randn_like(wanted)
+    inputs = [x, upsample.conv.weight]
+    gradients = (torch.autograd.grad((y * weights).sum(), inputs) for y in (upsample(x), wanted))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+
+
+def test_a_picture_does_not_depend_on_whether_gradients_are_recorded() -> None:
+    vq = VQModel(VQConfig(ch=8, ch_mult=(1, 1, 2), num_res_blocks=1, n_embed=16, norm_groups=0, mid_attention=False))
+    for parameter in vq.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    x = torch.rand(1, 3, 32, 32)
+    before = x.clone()
+    with torch.no_grad():
+        plain = vq.decode(vq.encode(x))
+    torch.testing.assert_close(plain, vq.decode(vq.encode(x)))
+    assert torch.equal(x, before)
