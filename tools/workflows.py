@@ -214,7 +214,7 @@ def _check(node: str, name: str, value: Any, options: dict[str, Any]) -> None:
 
 
 PHOTO = "grace-hopper.jpg"
-HINT = "Copy the pictures of this pack's folder `samples` into ComfyUI's `input`, or choose a photo of your own."
+HINT = "Copy the pictures of this pack's folder *samples* into ComfyUI's folder *input*, or choose a photo of your own."
 
 
 def one_node() -> Graph:
@@ -316,7 +316,7 @@ def compare() -> Graph:
     graph.add(
         NOTE, (0, 7.5),
         text="**Degrade, restore, compare**: a clean face is damaged and restored. The two texts say how much of the "
-        f"person each has kept.\n\n{HINT} This one is `samples/clean/astronaut.jpg`, under another name.",
+        f"person each has kept.\n\n{HINT} This one is *samples/clean/astronaut.jpg*, under another name.",
     )  # fmt: skip
     photo = graph.add("LoadImage", (0, 0), image="astronaut-clean.jpg")
     model = graph.add("CLRFaceLoadModel", (0, 5))

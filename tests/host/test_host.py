@@ -254,6 +254,7 @@ def test_refusals_are_one_sentence_and_the_server_lives_on(host: Any) -> None:
 
         return change
 
+    refused: list[tuple[Callable[[dict[str, Any]], None], str]]
     refused = [(alpha, "4 channels"), (torn, "torn.safetensors"), (foreign, "foreign.safetensors")]
     refused += [(plain_latent, "IRN Init"), (odd("nan"), "NaN"), (odd("empty"), "empty batch")]
     for change, words in refused:
