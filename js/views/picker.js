@@ -6,7 +6,7 @@ import { words } from "./words.js";
 
 const ALIGNMENT = 1; // the output that a Select Faces node is connected to
 
-const BAR = 24; // height of the line under the picture
+const BAR = 40; // height of the words under the picture, which may take two lines
 
 export function pickerView(node) {
   const root = element("div", "clrface-view clrface-picker");

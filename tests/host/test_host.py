@@ -9,6 +9,7 @@ import asyncio
 import io
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -298,19 +299,28 @@ def test_models_can_be_unloaded_and_come_back(host: Any) -> None:
     assert "execution_success" in watch(host, one_node(seed=11, identity=0.5)).kinds()
 
 
-def test_half_precision_between_nodes_and_an_unreadable_model_folder(
+def test_half_precision_and_model_folders_elsewhere_or_unreadable(
     start: Any, tool: ModuleType, host: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "clrface").write_text("a file where the folder should be")
-    with start(tmp_path, "--fp16-intermediates") as other:
-        assert other.info["CLRFaceLoadModel"]["input"]["required"]["file"][1]["options"] == ["bundled (CLR-Face s)"]
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy2(
+        ROOT / "clrface_core" / "weights" / "clrface-s.safetensors", tmp_path / "elsewhere" / "own.safetensors"
+    )
+    (tmp_path / "paths.yaml").write_text(f"mine:\n    base_path: {tmp_path}\n    clrface: elsewhere\n")
+    options = ["--fp16-intermediates", "--extra-model-paths-config", str(tmp_path / "paths.yaml")]
+    with start(tmp_path, *options) as other:
+        files = other.info["CLRFaceLoadModel"]["input"]["required"]["file"][1]["options"]
+        assert files == ["bundled (CLR-Face s)", "own.safetensors"]
         modular = next(path for path in GRAPHS if path.stem.startswith("2"))
         prompt = prompt_of(tool, other, modular)
+        load = next(node for node in prompt.values() if node["class_type"] == "CLRFaceLoadModel")
+        load["inputs"]["file"] = "own.safetensors"
         half = saved_picture(other, watch(other, prompt)).astype(int)
+        load["inputs"]["file"] = "bundled (CLR-Face s)"
         full = saved_picture(host, watch(host, prompt)).astype(int)
         assert 0 < np.abs(half - full).mean() < 2
-        load = next(node for node in prompt.values() if node["class_type"] == "CLRFaceLoadModel")
         load["inputs"]["file"] = "mine.safetensors"
         answer = other.post("/prompt", {"prompt": prompt})
         [[error]] = [node["errors"] for node in answer["node_errors"].values()]
