@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from ..evaluation.cases import Batch
     from ..evaluation.measure import Sheet
     from ..evaluation.metric import Metric
-    from ..evaluation.outputs import ModelOutputs, Output, Variant
+    from ..evaluation.outputs import Autoencoder, ModelOutputs, Output, Variant
+    from ..evaluation.plan import Others
     from ..evaluation.report import Report
+    from ..models.bundle import Bundle
 
 METRICS = ("psnr", "ssim", "lpips-vgg", "lpips-alex", "dists", "kid", "niqe", "sface", "dlib", "arcface", "lmd")
 """The names in `evaluation.catalogue.METRICS`, repeated so that --help need not load it (a test compares them)."""
@@ -112,15 +114,13 @@ def run(args: argparse.Namespace) -> int:
 
     check_place(args.output / "report.md")
     made = {"device": args.device, "dtype": args.dtype, "batch_size": args.batch_size}
-    others = {name: load_bundle(path, require=("vq",)) for name, path in args.against}
-    models = {
-        name: ModelOutputs(FaceStages(model, **made), solver=args.solver, seed=args.seed)
-        for name, model in {"": args.model, **others}.items()
-    }
-    ours, device = models[""], models[""].stages.device
+    run_as = {"solver": args.solver, "seed": args.seed}
+    ours = ModelOutputs(FaceStages(args.model, **made), **run_as)
+    device = ours.stages.device
+    others = {name: _other(load_bundle(path, device, require=("vq",)), made, run_as) for name, path in args.against}
     metrics, missing = find_metrics(args.metric_weights, device, args.metrics)
     base = Variant(steps=args.steps[0], identity=args.identity[0])
-    outputs, absent, files = _compared(args, models, base)
+    outputs, absent, files = _compared(args, ours, others, base)
     args.output.mkdir(parents=True, exist_ok=True)
     costs, embeddings = Costs(), Embeddings()
     report = evaluate(
@@ -138,17 +138,27 @@ def run(args: argparse.Namespace) -> int:
     return 1 if report.skipped else 0
 
 
+def _other(bundle: Bundle, made: dict[str, Any], run_as: dict[str, Any]) -> ModelOutputs | Autoencoder:
+    """A model to compare with: whole, or only an autoencoder."""
+    from ..evaluation.outputs import Autoencoder, ModelOutputs
+    from ..stages import FaceStages
+
+    assert bundle.vq is not None
+    if bundle.irn is None or bundle.refiner is None:
+        return Autoencoder(bundle.vq)
+    return ModelOutputs(FaceStages(bundle, **made), **run_as)
+
+
 def _shows_progress(args: argparse.Namespace) -> bool:
     return not args.quiet and sys.stderr.isatty()
 
 
 def _compared(
-    args: argparse.Namespace, models: dict[str, ModelOutputs], base: Variant
+    args: argparse.Namespace, ours: ModelOutputs, others: Others, base: Variant
 ) -> tuple[dict[str, Output], dict[str, str], dict[str, Path]]:
     """All outputs in the order of the table, baselines that cannot be had, and the files of the others."""
     from ..evaluation import plan
 
-    ours, others = models[""], {name: model for name, model in models.items() if name}
     outputs, absent, files = plan.baselines(args.baselines, ours, args.metric_weights, ours.stages.device)
     outputs |= plan.refined(ours, args.steps, args.identity)
     outputs |= plan.ablations(args.ablate, ours, others, base)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import CLRFaceError
 from ..faces.align import FFHQ_TEMPLATE_512
+from ..models.vq import VQModel
 from ..stages import FaceStages, Sampling
 from .cases import SIDE, Batch
 
@@ -59,11 +60,6 @@ class ModelOutputs:
         self.stages, self.solver, self.seed = stages, solver, seed
         self._batch: Batch | None = None
         self._known: dict[Any, Any] = {}
-
-    @property
-    def restores(self) -> bool:
-        """Whether there is more to it than an autoencoder."""
-        return self.stages.bundle.irn is not None and self.stages.bundle.refiner is not None
 
     def _once(self, batch: Batch, key: Any, make: Callable[[], Any]) -> Any:
         """`make()` of this batch, or what it gave before under this key."""
@@ -124,6 +120,17 @@ class ModelOutputs:
         sampling = Sampling(variant.steps, self.solver, t0, variant.identity, self.seed)
         mask = self._mask(batch, variant.mask) if variant.identity else None
         return self.stages.refine(z_i, z_d, x_i, sampling, mask=mask, numbers=batch.numbers)
+
+
+class Autoencoder:
+    """A model of which only the VQ is there: it shows what compression alone costs."""
+
+    def __init__(self, vq: VQModel) -> None:
+        self._vq = vq.eval()
+
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """The truth through the autoencoder."""
+        return self._vq(batch.truth)[0].clamp(0, 1)
 
 
 def drawn_mask(side: int) -> Tensor:

@@ -10,13 +10,15 @@ from pathlib import Path
 import torch
 
 from ..errors import CLRFaceError
-from .outputs import ModelOutputs, Output, Variant
+from .outputs import Autoencoder, ModelOutputs, Output, Variant
 from .peers import bicubic, load_peer
 from .weights import REALESRGAN, weight_file
 
 IRN_ALONE = "IRN alone"
 ABLATED_STEPS = (1, 2, 4, 10)
 ABLATED_STRENGTHS = (0.5, 1.0, 2.0)
+Others = Mapping[str, ModelOutputs | Autoencoder]
+"""Other models by title."""
 NEED_OTHER_MODELS = ("f", "codebook", "condition")
 
 
@@ -62,9 +64,7 @@ def refined(ours: ModelOutputs, steps: Sequence[int], strengths: Sequence[float]
     return {title(variant): output(ours, variant) for variant in variants}
 
 
-def ablations(
-    names: Sequence[str], ours: ModelOutputs, others: Mapping[str, ModelOutputs], base: Variant
-) -> dict[str, Output]:
+def ablations(names: Sequence[str], ours: ModelOutputs, others: Others, base: Variant) -> dict[str, Output]:
     """The outputs that answer each question of ABLATIONS, `base` and the part in question changed.
 
     others: models by title, for the questions that other weights answer. CLRFaceError for an unknown name, and where
@@ -83,9 +83,9 @@ def ablations(
     return found
 
 
-def against(others: Mapping[str, ModelOutputs], base: Variant) -> dict[str, Output]:
+def against(others: Others, base: Variant) -> dict[str, Output]:
     """Other models, each on its own IRN, in the way of `base`; one that is only an autoencoder has nothing to show."""
-    complete = {name: other for name, other in others.items() if other.restores}
+    complete = {name: other for name, other in others.items() if isinstance(other, ModelOutputs)}
     return {f"{name}: {title(base)}": output(other, base, model=name) for name, other in complete.items()}
 
 
@@ -103,20 +103,20 @@ def output(ours: ModelOutputs, variant: Variant, model: str = "") -> Output:
     return Output(partial(ours.restore, variant=variant), asdict(variant) | ({"model": model} if model else {}))
 
 
-Ablation = Callable[[ModelOutputs, Mapping[str, ModelOutputs], Variant], dict[str, Output]]
+Ablation = Callable[[ModelOutputs, Others, Variant], dict[str, Output]]
 
 
 def _variants(*changes: Mapping[str, object]) -> Ablation:
     """Answered by `base` itself and by each of these changes to it."""
 
-    def outputs(ours: ModelOutputs, others: Mapping[str, ModelOutputs], base: Variant) -> dict[str, Output]:
+    def outputs(ours: ModelOutputs, others: Others, base: Variant) -> dict[str, Output]:
         variants = [base, *(replace(base, **change) for change in changes)]  # type: ignore[arg-type]
         return {title(variant): output(ours, variant) for variant in variants}
 
     return outputs
 
 
-def _irn(ours: ModelOutputs, others: Mapping[str, ModelOutputs], base: Variant) -> dict[str, Output]:
+def _irn(ours: ModelOutputs, others: Others, base: Variant) -> dict[str, Output]:
     from_noise = replace(base, steps=max(ABLATED_STEPS), start="noise")  # one step from noise would show nothing else
     return {
         IRN_ALONE: Output(ours.estimate),
@@ -124,18 +124,18 @@ def _irn(ours: ModelOutputs, others: Mapping[str, ModelOutputs], base: Variant) 
     }
 
 
-def _mask(ours: ModelOutputs, others: Mapping[str, ModelOutputs], base: Variant) -> dict[str, Output]:
+def _mask(ours: ModelOutputs, others: Others, base: Variant) -> dict[str, Output]:
     guided = replace(base, identity=base.identity or 1.0)
     return _variants(*({**asdict(guided), "mask": mask} for mask in ("learned", "ones", "drawn")))(ours, others, base)
 
 
-def _autoencoder(ours: ModelOutputs, others: Mapping[str, ModelOutputs], base: Variant) -> dict[str, Output]:
+def _autoencoder(ours: ModelOutputs, others: Others, base: Variant) -> dict[str, Output]:
     """What compression alone costs: the truth through each autoencoder."""
     found = {"truth through the VQ": Output(ours.reconstruct)}
     return found | {f"{name}: truth through the VQ": Output(other.reconstruct) for name, other in others.items()}
 
 
-def _other_models(ours: ModelOutputs, others: Mapping[str, ModelOutputs], base: Variant) -> dict[str, Output]:
+def _other_models(ours: ModelOutputs, others: Others, base: Variant) -> dict[str, Output]:
     return _variants()(ours, others, base)  # `against` adds the others, whatever they are asked about
 
 

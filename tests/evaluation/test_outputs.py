@@ -11,7 +11,7 @@ from clrface_core.errors import CLRFaceError
 from clrface_core.evaluation.cases import SIDE, Batch, make_case
 from clrface_core.evaluation.measure import evaluate
 from clrface_core.evaluation.metric import Metric
-from clrface_core.evaluation.outputs import ModelOutputs, Output, Variant, drawn_mask
+from clrface_core.evaluation.outputs import Autoencoder, ModelOutputs, Output, Variant, drawn_mask
 from clrface_core.evaluation.peers import bicubic, load_peer
 from clrface_core.evaluation.plan import ABLATIONS, ablations, against, baselines, refined, title
 from clrface_core.evaluation.plots import save_plots
@@ -104,11 +104,22 @@ def test_every_ablation_answers_its_question(ours: ModelOutputs) -> None:
     assert found["quantise"] == ["1 step", "1 step, not quantised"]
     assert found["f"] == ["truth through the VQ", "f8: truth through the VQ"]
     assert list(against(others, base)) == ["f8: 1 step"]
+    vq = model(1).stages.bundle.vq
+    assert vq is not None
+    assert against({"f8": Autoencoder(vq)}, base) == {}, "it restores nothing"
     for name in ("f", "codebook", "condition"):
         with pytest.raises(CLRFaceError, match="--against"):
             ablations([name], ours, {}, base)
     with pytest.raises(CLRFaceError, match="got 'luck'"):
         ablations(["luck"], ours, {}, base)
+
+
+def test_an_autoencoder_alone_shows_the_truth_as_its_model_does(batch: Batch) -> None:
+    whole = model(1)
+    vq = whole.stages.bundle.vq
+    assert vq is not None
+    with torch.no_grad():
+        assert torch.allclose(Autoencoder(vq).reconstruct(batch), whole.reconstruct(batch), atol=1e-5)
 
 
 def test_titles_say_what_departs_from_the_method() -> None:
