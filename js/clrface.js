@@ -31,6 +31,7 @@ app.registerExtension({
     const widget = node.addDOMWidget("clrface_view", "clrface_view", view.element, {
       serialize: false,
       hideOnZoom: false,
+      hideInPanel: true, // the panel of a selected node would take the element away from the node
       getMinHeight: () => (view.element.hidden ? 0 : view.height(node.size[0] - MARGIN)),
     });
     widget.serialize = false; // the view is no setting: graphs are saved without it

@@ -142,6 +142,13 @@ def test_a_template_runs_and_a_face_is_picked(front: Front) -> None:
     front.shot("picked")
     lies_over_its_face(front)
     fits_its_node(front, "CLRFaceDetectAlign", ".clrface-picker .clrface-bar")
+    page.evaluate("app.canvas.selectNode(app.graph.nodes.find(n => n.comfyClass === 'CLRFaceDetectAlign'))")
+    page.wait_for_timeout(500)
+    picture = page.locator(".clrface-picker img").bounding_box()
+    assert picture["width"] > 0.85 * page.evaluate(
+        "app.graph.nodes.find(n => n.comfyClass === 'CLRFaceDetectAlign').size[0] * app.canvas.ds.scale"
+    )
+    front.shot("selected")
     prompt = json.loads(page.evaluate("app.graphToPrompt().then(p => JSON.stringify(p.output))"))
     sent = {node["class_type"]: node["inputs"] for node in prompt.values()}
     assert sent["CLRFaceSelectFaces"]["numbers"] == "0" and "clrface_view" not in sent["CLRFaceDetectAlign"]
