@@ -42,6 +42,7 @@ class Front:
             "Comfy.VueNodes.Enabled": vue,
             "Comfy.Locale": language,
             "Comfy.Workflow.Persist": False,
+            "LiteGraph.Canvas.MaximumFps": 10,  # drawn without a GPU, the canvas takes the cores from the server
         }.items():
             host.post(f"/settings/{name}", value)
         self.folder, self.vue, self.language = folder, vue, language
