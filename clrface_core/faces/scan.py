@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import nms
 
 FaceNetwork = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 """(B,3,H,W) RGB in [0,1] -> boxes (B,N,4) x0 y0 x1 y1, scores (B,N) in [0,1], landmarks (B,N,5,2), all in pixels."""
@@ -51,7 +50,8 @@ def pyramid(image: Tensor) -> list[Level]:
     while max(levels[-1].pixels.shape[-2:]) > COARSEST:
         finer = levels[-1].pixels
         height, width = finer.shape[-2:]
-        even = F.pad(finer, (0, width % 2, 0, height % 2), mode="replicate")
+        odd = height % 2 or width % 2
+        even = F.pad(finer, (0, width % 2, 0, height % 2), mode="replicate") if odd else finer
         levels.append(Level(F.avg_pool2d(even, 2), 2 * levels[-1].scale))
     if max(image.shape[-2:]) <= ENLARGED:
         enlarged = F.interpolate(image[None], scale_factor=2.0, mode="bilinear", align_corners=False)
@@ -60,16 +60,38 @@ def pyramid(image: Tensor) -> list[Level]:
 
 
 def scan(
-    network: FaceNetwork, levels: list[Level], threshold: float, overlap: float, turn: int = 0
+    network: FaceNetwork, levels: list[Level], threshold: float, overlap: float, most: int, turn: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Boxes (N,4) and scores (N,) above `threshold`, the best of each group that overlaps by more than `overlap`.
+    """Boxes (N,4) and scores (N,) above `threshold`, the best of each group that overlaps by more than `overlap`;
+    no more than `most`, the surest first.
 
     turn: the picture is shown turned by so many quarter turns, counter-clockwise.
     """
     parts = [_scan_level(network, level, threshold, turn) for level in levels]
     boxes, scores = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
-    keep = nms(boxes, scores, overlap)
+    keep = apart(boxes, scores, overlap, most)
     return boxes[keep], scores[keep]
+
+
+def apart(boxes: Tensor, scores: Tensor, overlap: float, most: int) -> Tensor:
+    """Indices of the surest boxes (N,4), at most `most`, none of which overlaps a surer one by more than `overlap`.
+
+    torchvision has this too, but to import that takes longer than to restore a face.
+    """
+    left = scores.argsort(descending=True, stable=True)
+    kept: list[Tensor] = []
+    while len(left) and len(kept) < most:
+        best, left = left[0], left[1:]
+        kept.append(best)
+        left = left[intersection_over_union(boxes[best], boxes[left]) <= overlap]
+    return torch.stack(kept) if kept else left
+
+
+def intersection_over_union(box: Tensor, others: Tensor) -> Tensor:
+    """(N,) in [0,1]: what one box (4,) shares with each of the others (N,4)."""
+    shared = (torch.minimum(box[2:], others[:, 2:]) - torch.maximum(box[:2], others[:, :2])).clamp(min=0).prod(-1)
+    areas = (others[:, 2:] - others[:, :2]).prod(-1)
+    return shared / ((box[2:] - box[:2]).prod() + areas - shared)
 
 
 def _scan_level(network: FaceNetwork, level: Level, threshold: float, turn: int) -> tuple[Tensor, Tensor]:

@@ -63,8 +63,8 @@ class FaceSearch:
     def _search(self, levels: list[Level], turn: int) -> Sight:
         """The faces of a picture shown turned by so many quarter turns."""
         threshold = TURNED_CANDIDATE if turn else CANDIDATE
-        boxes, _ = scan(self.network, levels, threshold, OVERLAP, turn)
-        seen = examine(self.network, levels, boxes[:MOST])
+        boxes, _ = scan(self.network, levels, threshold, OVERLAP, MOST, turn)
+        seen = examine(self.network, levels, boxes)
         return distinct(seen[seen.scores >= self.score_threshold])
 
 

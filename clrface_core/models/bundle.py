@@ -18,6 +18,7 @@ from .configs import CONFIGS
 from .irn import IRN, IRNConfig
 from .mask import MaskConfig, MaskHead
 from .refiner import Refiner, RefinerConfig
+from .unfilled import unfilled
 from .vq import VQConfig, VQModel
 
 FORMAT = "clrface-bundle"
@@ -133,7 +134,7 @@ def load_bundle(
         for name, (config_type, network_type) in _KINDS.items():
             if name not in header:
                 continue
-            with torch.device("meta"):
+            with unfilled():
                 network = network_type(config_from_dict(config_type, header[name], path))
             wanted = {f"{name}.{key}": value for key, value in network.state_dict().items()}
             _check_tensors(path, file, wanted, {key for key in keys if key.startswith(f"{name}.")})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from ..errors import CLRFaceError
@@ -40,8 +39,8 @@ class IRN(nn.Module):
     def change(self, x: Tensor) -> Tensor:
         """What to add to an already reduced face (B,3,h,w); training at reduced size needs no more."""
         p = self.config.patch
-        patches = rearrange(x * 2 - 1, "b c (h p) (w q) -> b (c p q) h w", p=p, q=p)
-        return rearrange(self.unet(patches), "b (c p q) h w -> b c (h p) (w q)", p=p, q=p)
+        patches = F.pixel_unshuffle(x * 2 - 1, p)
+        return F.pixel_shuffle(self.unet(patches), p)
 
     def forward(self, x: Tensor) -> Tensor:
         config = self.config

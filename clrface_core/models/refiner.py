@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import CLRFaceError
@@ -52,6 +52,6 @@ class Refiner(nn.Module):
         if not self.config.conditional:
             z_d = z_i = torch.zeros_like(z_t)
         stacked = torch.cat((z_t, z_d, z_i), dim=1)
-        packed = rearrange(stacked, "b c (h p) (w q) -> b (c p q) h w", p=p, q=p)
+        packed = F.pixel_unshuffle(stacked, p)
         change = self.unet(packed, t)
-        return z_i + rearrange(change, "b (c p q) h w -> b c (h p) (w q)", p=p, q=p)
+        return z_i + F.pixel_shuffle(change, p)

@@ -7,6 +7,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..errors import CLRFaceError
+from .unfilled import unfilled
 
 SFACE_FORMAT = "clrface-sface-1"
 
@@ -77,7 +78,7 @@ def dequantise(values: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
 def load_sface(path: Path) -> SFace:
     """SFace in float32 from a file of our own format. CLRFaceError when `path` is not such a file."""
     stored = _read_weights(path)
-    with torch.device("meta"):  # no random initialisation of weights that are about to be replaced
+    with unfilled():
         model = SFace()
     state = {}
     for name, wanted in model.state_dict().items():

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from ..errors import CLRFaceError
@@ -84,9 +83,9 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        qkv = rearrange(self.qkv(self.norm(x)), "b (n heads c) h w -> n b heads (h w) c", n=3, heads=self.heads)
-        h = F.scaled_dot_product_attention(*qkv.unbind(0))
-        return x + self.out(rearrange(h, "b heads (h w) c -> b (heads c) h w", h=x.shape[2]))
+        qkv = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2)  # b n heads hw c
+        h = F.scaled_dot_product_attention(*qkv.unbind(1))
+        return x + self.out(h.transpose(-1, -2).reshape(x.shape))
 
 
 class UNet(nn.Module):

@@ -360,7 +360,7 @@ def test_a_turned_scan_reports_boxes_of_the_unturned_picture(turn: int, monkeypa
     monkeypatch.setattr(scan, "OVERLAP", 16)
     picture = torch.zeros(1, 3, 40, 100)
     picture[..., 11, 93] = 1
-    boxes, scores = scan.scan(Bright(), [Level(picture, 1.0)], 0.5, 0.4, turn)
+    boxes, scores = scan.scan(Bright(), [Level(picture, 1.0)], 0.5, 0.4, 500, turn)
     assert scores.tolist() == pytest.approx([0.9])
     assert boxes[0].tolist() == [93 - 4.5, 11 - 2.5, 93 + 4.5, 11 + 2.5]
 
@@ -471,3 +471,25 @@ def test_the_picture_is_scanned_once_where_faces_stand_upright(detector: Detecto
     hook.remove()
     scans = [shape for shape in shown if shape[0] != shape[1]]
     assert scans == [(600, 900), (300, 450), (150, 225), (75, 113)]
+
+
+def test_boxes_apart_are_the_surest_of_those_that_overlap() -> None:
+    torch.manual_seed(0)
+    corners = torch.rand(300, 2) * 100
+    boxes, scores = torch.cat([corners, corners + 5 + 20 * torch.rand(300, 2)], 1), torch.rand(300)
+    kept = scan.apart(boxes, scores, 0.35, 300)
+    shared = torch.stack([scan.intersection_over_union(box, boxes) for box in boxes])
+    assert torch.allclose(shared.diagonal(), torch.ones(300))
+    assert torch.equal(scores[kept], scores[kept].sort(descending=True).values)
+    assert (shared[kept][:, kept].fill_diagonal_(0) <= 0.35).all()
+    surer = scores[kept][:, None] > scores
+    left_out = torch.ones(300, dtype=torch.bool).index_fill(0, kept, False)
+    assert 0 < left_out.sum() < 299 and ((shared[kept] > 0.35) & surer).any(0)[left_out].all()
+    assert torch.equal(scan.apart(boxes, scores, 0.35, 7), kept[:7])
+    assert len(scan.apart(boxes[:0], scores[:0], 0.35, 7)) == 0
+
+
+def test_overlap_of_two_boxes() -> None:
+    box = torch.tensor([0.0, 0.0, 4.0, 2.0])
+    others = torch.tensor([[2.0, 0.0, 6.0, 2.0], [5.0, 0.0, 6.0, 2.0], [0.0, 0.0, 4.0, 2.0]])
+    assert scan.intersection_over_union(box, others).tolist() == pytest.approx([1 / 3, 0, 1])
