@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -18,8 +18,12 @@ from torch.utils.flop_counter import FlopCounterMode
 Work = Callable[[], object]
 
 
-def medians(works: Mapping[str, Work], repeats: int) -> dict[str, float]:
-    """Median seconds of each after one run to warm up.
+PATIENCE = 20.0
+"""Seconds after which a work is not repeated any more, once there is one timing of it after the first."""
+
+
+def medians(works: Mapping[str, Work], repeats: int, patience: float = PATIENCE) -> dict[str, float]:
+    """Median seconds of each after one run to warm up; slow ones are repeated less often.
 
     The works take turns, so that a slow minute of the machine falls on all of them and ratios stay fair.
     """
@@ -28,16 +32,17 @@ def medians(works: Mapping[str, Work], repeats: int) -> dict[str, float]:
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats):
         for name, work in works.items():
-            start = time.perf_counter()
-            work()
-            _wait()
-            seconds[name].append(time.perf_counter() - start)
+            if sum(seconds[name]) < patience:
+                seconds[name].append(_clock(work))
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def _wait() -> None:
+def _clock(work: Work) -> float:
+    start = time.perf_counter()
+    work()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 def gmac(work: Work) -> float:
@@ -52,17 +57,31 @@ def parameters(*networks: nn.Module | None) -> int:
     return sum(p.numel() for network in networks if network is not None for p in network.parameters())
 
 
-def peak_memory(make: Callable[..., Work], *arguments: Any) -> float:
-    """Peak resident memory in GB of a fresh process that makes the work and does it once."""
+class Alone(NamedTuple):
+    """A work in a process of its own: its peak resident memory in GB, and the seconds of its first run and of those
+    after it (their median; the first again where there was no time for another)."""
+
+    peak_gb: float
+    first: float
+    warm: float
+
+
+def alone(make: Callable[..., Work], *arguments: Any, repeats: int = 0) -> Alone:
+    """Make the work in a fresh process and do it once, and if that is quick up to `repeats` times more."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        return pool.apply(_run_and_weigh, (make, arguments, torch.get_num_threads()))
+        return pool.apply(_alone, (make, arguments, repeats, torch.get_num_threads()))
 
 
-def _run_and_weigh(make: Callable[..., Work], arguments: tuple[Any, ...], threads: int) -> float:
+def _alone(make: Callable[..., Work], arguments: tuple[Any, ...], repeats: int, threads: int) -> Alone:
     torch.set_num_threads(threads)
-    make(*arguments)()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # Linux counts in kB
+    work = make(*arguments)
+    first = _clock(work)
+    again: list[float] = []
+    while len(again) < repeats and first + sum(again) < PATIENCE / 3:
+        again.append(_clock(work))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # Linux counts in kB
+    return Alone(peak, first, statistics.median(again) if again else first)
 
 
 def machine() -> dict[str, Any]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from clrface_core import Restorer
 from clrface_core.diffusion.refine import face_noise
 from clrface_core.faces.align import align_faces
 from clrface_core.faces.paste import paste_faces
+from clrface_core.faces.search import FaceSearch
 from clrface_core.models.bundle import build
 from clrface_core.photo import read_photo
+
+from . import measure
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "grace-hopper.jpg"
 
@@ -42,10 +46,49 @@ def crop(steps: int, identity: float, dtype: torch.dtype, model: str = "s") -> W
     return partial(restorer(model, dtype).restore_crops, sample_face(), steps=steps, identity=identity)
 
 
+def steps(count: int, dtype: torch.dtype) -> Work:
+    """One aligned face in `count` steps."""
+    return crop(count, 0.0, dtype)
+
+
 def sample_face() -> Tensor:
     """(1,3,512,512): the face of the sample picture."""
     rgb = read_photo(SAMPLE).rgb
     return align_faces(rgb, Restorer().detector.detect(rgb)[:1], 512)[0]
+
+
+def stage_parameters(name: str) -> int:
+    """Weights that take part in a stage of `stages`."""
+    ours = restorer("s", torch.float32)
+    vq, network = ours.bundle.vq, ours.detector.network if isinstance(ours.detector, FaceSearch) else None
+    assert vq is not None
+    parts: dict[str, tuple[nn.Module | None, ...]] = {
+        "detect": (network,),
+        "IRN": (ours.bundle.irn,),
+        "encode both": (vq.encoder, vq.quant_conv),
+        "one refiner step": (ours.bundle.refiner,),
+        "one guidance": (vq.post_quant_conv, vq.decoder, ours.identity_net, ours.bundle.mask),
+        "quantise": (vq.quantize,),
+        "decode": (vq.post_quant_conv, vq.decoder),
+    }
+    return measure.parameters(*parts.get(name, ()))
+
+
+def warm_start(dtype: torch.dtype) -> Work:
+    """A restoration for which everything is loaded and nothing was ever run."""
+    photo, ours = read_photo(SAMPLE), restorer("s", dtype)
+    assert ours.bundle and ours.detector
+    return partial(ours.restore, photo, steps=1)
+
+
+def load(dtype: torch.dtype) -> Work:
+    """What a first restoration waits for besides itself: model and detector from their files."""
+
+    def work() -> None:
+        ours = restorer("s", dtype)
+        assert ours.bundle and ours.detector
+
+    return work
 
 
 def stages(dtype: torch.dtype) -> dict[str, Work]:
@@ -77,17 +120,18 @@ def stages(dtype: torch.dtype) -> dict[str, Work]:
     return {name: torch.no_grad()(work) if name != "one guidance" else work for name, work in works.items()}
 
 
-CROWD = 40
-
-
 def faces(count: int, dtype: torch.dtype) -> Work:
-    """`count` of the 40 faces of one picture (the sample, 8 x 5 times), all of which detection finds: one step each."""
-    picture = read_photo(SAMPLE).rgb.repeat(1, 5, 8)
+    """One picture with `count` faces, which is the sample so often: detection grows with it. One step each."""
+    rows = next(rows for rows in range(math.isqrt(count), 0, -1) if count % rows == 0)
+    picture = read_photo(SAMPLE).rgb.repeat(1, rows, count // rows)
     ours = restorer("s", dtype)
-    found = len(ours.detector.detect(picture))
-    if found < CROWD:
-        raise RuntimeError(f"Expected {CROWD} faces in the picture, the detector found {found}.")
-    return partial(ours.restore, picture, steps=1, faces=range(count))
+
+    def work() -> None:
+        found = len(ours.restore(picture, steps=1).chosen)
+        if found != count:
+            raise RuntimeError(f"Expected {count} faces in the picture, the detector found {found}.")
+
+    return work
 
 
 def megapixels(size: float, dtype: torch.dtype, count: int = 1) -> Work:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clrface_core.precision import choose_device
+
 SIDE = 512
 
 # Sizes of the published models, from their papers and inference scripts.
@@ -44,7 +46,8 @@ def build(name: str, dtype: torch.dtype) -> tuple[nn.Module, Tensor]:
     network: nn.Module = getattr(import_module(module), CLASSES.get(name, name))(**config)
     side = SIDE // 4 if name == "Real-ESRGAN x4plus" else SIDE
     face = torch.rand(1, 3, side, side) * 2 - 1
-    return network.eval().requires_grad_(False).to(dtype), face.to(dtype)
+    device = choose_device()  # where ours run
+    return network.eval().requires_grad_(False).to(device, dtype), face.to(device, dtype)
 
 
 def forward(name: str, dtype: torch.dtype) -> Callable[[], object]:

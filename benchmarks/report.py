@@ -23,37 +23,72 @@ def markdown(results: dict[str, Any]) -> str:
     """What the README shows."""
     machine = results["machine"]
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
-    parts = [
-        f"On {machine['cpu']}{gpu}, {machine['threads']} threads, torch {machine['torch']}; medians of "
-        f"{results['repeats']} runs that took turns. Peers have random weights and are timed for their forward pass at "
-        "512 px (Real-ESRGAN: 128 to 512 px); ours is one aligned face, and end to end where it says so: detect, "
-        "align, restore, paste. Peak is that of a process with nothing else in it, torch included."
-    ]
-    for dtype in ("float32", "bfloat16"):
-        if dtype in results:
-            parts += [f"**{dtype}**", _restorers(results[dtype]["restorers"])]
-    first = results.get("float32") or results["bfloat16"]
-    stages = [[name, f"{1000 * seconds:.0f}"] for name, seconds in first["stages"].items()]
-    parts += ["Where the time of one face goes:", table(["stage", "ms"], stages)]
-    if "scaling" in results:
-        parts += ["How it grows, at one step:", _scaling(results["scaling"])]
-    return "\n\n".join(parts)
+    start, faces = results["beginning"], results["scaling"]["faces"]
+    further = (faces[-1]["seconds"] - faces[0]["seconds"]) / (faces[-1]["at"] - faces[0]["at"]) / faces[0]["seconds"]
+    weights = ", ".join(f"{peak:.2f} GB with {count} faces" for count, peak in results["crowd"].items())
+    return "\n\n".join(
+        [
+            f"On {machine['cpu']}{gpu}, {machine['threads']} threads, torch {machine['torch']}; medians of up to "
+            f"{results['repeats']} runs that took turns. Peers have random weights and are timed for their forward "
+            "pass at 512 px (Real-ESRGAN: 128 to 512 px); ours is one aligned face, and end to end where it says so: "
+            "detect, align, restore, paste. Peak is that of a process with nothing else in it, torch included.",
+            "**float32**",
+            _weighed(results["float32"]),
+            f"**bfloat16** (of its own accord CLR-Face runs in {results['chosen']} here)",
+            _timed(results),
+            "Where the time of one face goes (float32):",
+            _stages(results["stages"]),
+            f"How it grows, at one step. Of {faces[-1]['at']:g} faces in a picture, each after the first takes "
+            f"{further:.2f} of the time of the first. A picture of 24 megapixels takes {weights}.",
+            _scaling(results["scaling"]),
+            f"After the start: {start['import']:.2f} s for the imports where torch is there already, "
+            f"{start['load']:.2f} s to load, and the first restoration takes {start['first'] / start['next']:.1f} "
+            "times as long as the next.",
+        ]
+    )
 
 
-def _restorers(rows: Sequence[dict[str, Any]]) -> str:
+PEERS = ("CodeFormer", "RestoreFormer", "GFPGAN")
+
+
+def _ratios(row: dict[str, Any]) -> list[str]:
+    return [f"{row['of'][peer]:.2f}" for peer in PEERS]
+
+
+def _weighed(rows: Sequence[dict[str, Any]]) -> str:
     cells = [
         [
             row["name"],
             f"{row['seconds']:.2f}",
-            f"{row['of']['CodeFormer']:.2f}",
-            f"{row['of']['GFPGAN']:.2f}",
+            *_ratios(row),
             f"{row['gmac']:.0f}",
             f"{row['parameters'] / 1e6:.1f}",
             f"{row['peak_gb']:.2f}",
         ]
         for row in rows
     ]
-    return table(["", "seconds", "of CodeFormer", "of GFPGAN", "GMAC", "M parameters", "peak GB"], cells)
+    header = ["", "seconds", *(f"of {peer}" for peer in PEERS), "GMAC", "M parameters", "peak GB"]
+    return table(header, cells)
+
+
+def _timed(results: dict[str, Any]) -> str:
+    """The bfloat16 rows, and ours in float32 against the peers in bfloat16."""
+    rows = list(results["bfloat16"])
+    theirs = {row["name"]: row["seconds"] for row in rows}
+    for row in results["float32"]:
+        if row["name"] in theirs and row["name"] not in row["of"]:
+            of = {peer: row["seconds"] / theirs[peer] for peer in PEERS}
+            rows.append({**row, "name": f"{row['name']}, in float32", "of": of})
+    cells = [[row["name"], f"{row['seconds']:.2f}", *_ratios(row)] for row in rows]
+    return table(["", "seconds", *(f"of {peer}" for peer in PEERS)], cells)
+
+
+def _stages(stages: dict[str, dict[str, Any]]) -> str:
+    cells = [
+        [name, f"{stage['ms']:.0f}", *_ratios(stage), f"{stage['gmac']:.1f}", f"{stage['parameters'] / 1e6:.2f}"]
+        for name, stage in stages.items()
+    ]
+    return table(["stage", "ms", *(f"of {peer}" for peer in PEERS), "GMAC", "M parameters"], cells)
 
 
 def _scaling(scales: dict[str, list[dict[str, float]]]) -> str:
@@ -101,10 +136,9 @@ def main() -> None:
     args = parser.parse_args()
     results = json.loads(args.results.read_text())
     part = markdown(results)
-    if "scaling" in results:
-        args.plot.parent.mkdir(parents=True, exist_ok=True)
-        plot(results["scaling"], args.plot)
-        part += f"\n\n![Time and memory along the four scales]({os.path.relpath(args.plot, args.readme.parent)})"
+    args.plot.parent.mkdir(parents=True, exist_ok=True)
+    plot(results["scaling"], args.plot)
+    part += f"\n\n![Time and memory along the four scales]({os.path.relpath(args.plot, args.readme.parent)})"
     args.readme.write_text(replace(args.readme.read_text(), part))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,7 @@ def choose_dtype(device: torch.device, wanted: str | torch.dtype | None = None) 
     """The networks' dtype: as asked; else bfloat16 where the device computes it fast, float16 on older CUDA
     cards, and float32 elsewhere (also on mps, whose half formats are incomplete).
 
-    On a CPU this takes some 20 ms, because it measures. CLRFaceError for a dtype that networks cannot run in.
+    On a CPU the first call takes some 20 ms, because it measures. CLRFaceError for a dtype that networks cannot run in.
     """
     if wanted is not None:
         dtype = DTYPES.get(wanted) if isinstance(wanted, str) else wanted
@@ -50,9 +51,13 @@ def choose_dtype(device: torch.device, wanted: str | torch.dtype | None = None) 
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)
         return torch.bfloat16 if native else torch.float16
-    if device.type == "cpu" and _seconds(torch.float32) > WORTHWHILE * _seconds(torch.bfloat16):
-        return torch.bfloat16
-    return torch.float32
+    return torch.bfloat16 if device.type == "cpu" and _bfloat16_wins() else torch.float32
+
+
+@cache
+def _bfloat16_wins() -> bool:
+    """Measured once per process: models loaded later get the same answer, and so give the same pictures."""
+    return _seconds(torch.float32) > WORTHWHILE * _seconds(torch.bfloat16)
 
 
 def _seconds(dtype: torch.dtype) -> float:

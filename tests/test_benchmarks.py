@@ -38,6 +38,17 @@ def test_medians_warm_up_and_take_turns(measure: ModuleType) -> None:
     assert seconds["quick"] < 0.01
 
 
+def test_slow_works_are_repeated_less_often(measure: ModuleType) -> None:
+    calls: list[str] = []
+
+    def slow() -> None:
+        calls.append("slow")
+        time.sleep(0.06)
+
+    measure.medians({"slow": slow, "quick": lambda: calls.append("quick")}, repeats=5, patience=0.1)
+    assert calls.count("slow") == 1 + 2 and calls.count("quick") == 1 + 5
+
+
 def test_gmac_and_parameters_of_a_convolution(measure: ModuleType) -> None:
     conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
     assert measure.parameters(conv, None, conv) == 2 * 8 * 3 * 9
@@ -45,11 +56,17 @@ def test_gmac_and_parameters_of_a_convolution(measure: ModuleType) -> None:
 
 
 def results() -> dict:
-    row = {"name": "s, 4 steps", "seconds": 0.5, "of": {"CodeFormer": 0.125, "GFPGAN": 0.25}, "gmac": 60.0,
-           "parameters": 15e6, "peak_gb": 1.0}  # fmt: skip
+    def row(name: str, seconds: float) -> dict:
+        of = {"CodeFormer": seconds / 4, "RestoreFormer": seconds / 3, "GFPGAN": seconds / 2}
+        return {"name": name, "seconds": seconds, "of": of, "gmac": 60.0, "parameters": 15e6, "peak_gb": 1.0}
+
+    ours, slow = row("s, 4 steps", 0.5), [row("CodeFormer", 4), row("RestoreFormer", 3), row("GFPGAN", 2)]
+    quick = [row("CodeFormer", 2), row("RestoreFormer", 1.5), row("GFPGAN", 1), ours]
     return {
-        "machine": {"cpu": "A", "threads": 2, "gpu": None, "torch": "2"}, "repeats": 3,
-        "float32": {"stages": {"IRN": 0.1234}, "restorers": [row]},
+        "machine": {"cpu": "A", "threads": 2, "gpu": None, "torch": "2"}, "repeats": 3, "chosen": "float32",
+        "float32": [*slow, ours], "bfloat16": quick,
+        "stages": {"IRN": {"ms": 123.4, "of": ours["of"], "gmac": 2.0, "parameters": 6e6}},
+        "beginning": {"import": 0.05, "load": 0.2, "first": 1.2, "next": 1.0}, "crowd": {"1": 1.5, "20": 1.6},
         "scaling": {"faces": [{"at": 1, "seconds": 1.5, "peak_gb": 0.9}, {"at": 40, "seconds": 30, "peak_gb": 1.1}]},
     }  # fmt: skip
 
@@ -68,8 +85,10 @@ def test_the_report_replaces_what_stands_between_its_marks(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "README.md").read_text()
     assert text.startswith("before") and text.endswith("after") and "old" not in text
-    assert "| s, 4 steps | 0.50 | 0.12 | 0.25 | 60 | 15.0 | 1.00 |" in text
-    assert "| IRN | 123 |" in text and "| 40 faces in the picture | 30.00 | 1.10 |" in text
+    assert "| s, 4 steps | 0.50 | 0.12 | 0.17 | 0.25 | 60 | 15.0 | 1.00 |" in text
+    assert "| s, 4 steps, in float32 | 0.50 | 0.25 | 0.33 | 0.50 |" in text, "against the peers in bfloat16"
+    assert "| IRN | 123 | 0.12 | 0.17 | 0.25 | 2.0 | 6.00 |" in text
+    assert "| 40 faces in the picture | 30.00 | 1.10 |" in text and "each after the first takes 0.49 of" in text
     assert "(docs/scaling.png)" in text
     assert (tmp_path / "docs" / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
