@@ -38,8 +38,8 @@ def markdown(results: dict[str, Any]) -> str:
             _timed(results),
             "Where the time of one face goes (float32):",
             _stages(results["stages"]),
-            f"How it grows, at one step. Of {faces[-1]['at']:g} faces in a picture, each after the first takes "
-            f"{further:.2f} of the time of the first. A picture of 24 megapixels takes {weights}.",
+            "How it grows, at one step. In a picture of 12 megapixels with one face, each further one adds "
+            f"{further:.2f} of the time. A picture of 24 megapixels takes {weights}.",
             _scaling(results["scaling"]),
             f"After the start: {start['import']:.2f} s for the imports where torch is there already, "
             f"{start['load']:.2f} s to load, and the first restoration takes {start['first'] / start['next']:.1f} "

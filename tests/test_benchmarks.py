@@ -88,7 +88,7 @@ def test_the_report_replaces_what_stands_between_its_marks(tmp_path: Path) -> No
     assert "| s, 4 steps | 0.50 | 0.12 | 0.17 | 0.25 | 60 | 15.0 | 1.00 |" in text
     assert "| s, 4 steps, in float32 | 0.50 | 0.25 | 0.33 | 0.50 |" in text, "against the peers in bfloat16"
     assert "| IRN | 123 | 0.12 | 0.17 | 0.25 | 2.0 | 6.00 |" in text
-    assert "| 40 faces in the picture | 30.00 | 1.10 |" in text and "each after the first takes 0.49 of" in text
+    assert "| 40 faces in the picture | 30.00 | 1.10 |" in text and "each further one adds 0.49 of" in text
     assert "(docs/scaling.png)" in text
     assert (tmp_path / "docs" / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
