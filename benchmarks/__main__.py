@@ -26,7 +26,6 @@ SCALES: dict[str, tuple[Callable[..., ours.Work], tuple[float, ...]]] = {
     "frames": (ours.frames, (1, 10, 100, 300)),
     "steps": (ours.steps, (1, 2, 4, 8, 16)),
 }
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Makers = dict[str, Callable[[], ours.Work]]
 
 

@@ -104,12 +104,6 @@ def _kind(thing: object) -> str:
     return f"a tensor {tuple(thing.shape)}" if isinstance(thing, Tensor) else type(thing).__name__
 
 
-@lru_cache(maxsize=4)
-def number_format(device: torch.device) -> torch.dtype:
-    """The networks' dtype: measured once, so that every model of this run computes alike."""
-    return choose_dtype(device)
-
-
 MAPS = 24
 """Feature maps of a face, at full resolution and width, that the decoder and its gradient hold at once."""
 
@@ -118,7 +112,7 @@ class HostModel:
     """A bundle, from its file, whose networks ComfyUI moves to and from the device as it needs the memory."""
 
     def __init__(self, path: Path | None) -> None:
-        self.dtype = number_format(memory.get_torch_device())
+        self.dtype = choose_dtype(memory.get_torch_device())
         with trainable():
             self.bundle = load_bundle(path).to(dtype=self.dtype, memory_format=torch.channels_last)
             self._patcher = _managed(nn.ModuleDict(self.bundle.networks()))

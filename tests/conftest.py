@@ -1,12 +1,16 @@
 """Fixtures shared by all tests: where the development data lies, and small reproducible pictures."""
 
+import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,6 +21,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--screenshots", type=Path, help="a folder in which the browser tests leave what they saw")
     group.addoption("--metric-weights", type=Path, help="the folder that tools/import_metric_weights.py wrote")
     group.addoption("--update-schemas", action="store_true", help="write the snapshot of the nodes' schemas anew")
+
+
+@pytest.fixture(scope="session")
+def tool() -> ModuleType:
+    """tools/workflows.py, which knows how a saved graph becomes a prompt."""
+    spec = importlib.util.spec_from_file_location("clrface_workflow_tool", ROOT / "tools" / "workflows.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -14,7 +13,6 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -24,17 +22,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 START, RUN = 900, 900
 """Seconds to wait for the server, and for one graph: a busy machine of two cores takes its time."""
-
-
-@pytest.fixture(scope="session")
-def tool() -> ModuleType:
-    """tools/workflows.py, which knows how a saved graph becomes a prompt."""
-    spec = importlib.util.spec_from_file_location("clrface_workflow_tool", ROOT / "tools" / "workflows.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 class Host:

@@ -77,7 +77,7 @@ def model(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path:
     batch = part("clrface_core.faces.batch")
     cut = batch.cut_faces
     monkeypatch.setattr(part("clrface_core.stages"), "SIZE", 64)
-    monkeypatch.setattr(part("nodes.host"), "number_format", lambda device: torch.float32)
+    monkeypatch.setattr(part("nodes.host"), "choose_dtype", lambda device: torch.float32)
     for module in (batch, part("clrface_core.pictures")):
         monkeypatch.setattr(module, "cut_faces", lambda images, found: cut(images, found, 64))
     torch.manual_seed(0)
