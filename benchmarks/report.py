@@ -25,7 +25,7 @@ def markdown(results: dict[str, Any]) -> str:
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
     start, faces = results["beginning"], results["scaling"]["faces"]
     further = (faces[-1]["seconds"] - faces[0]["seconds"]) / (faces[-1]["at"] - faces[0]["at"]) / faces[0]["seconds"]
-    weights = ", ".join(f"{peak:.2f} GB with {count} faces" for count, peak in results["crowd"].items())
+    weights = ", ".join(f"{peak:.2f} GB with {count}" for count, peak in results["crowd"].items()) + " faces"
     return "\n\n".join(
         [
             f"On {machine['cpu']}{gpu}, {machine['threads']} threads, torch {machine['torch']}; medians of up to "
@@ -39,8 +39,7 @@ def markdown(results: dict[str, Any]) -> str:
             "Where the time of one face goes (float32):",
             _stages(results["stages"]),
             "How it grows, at one step. In a picture of 12 megapixels with one face, each further one adds "
-            f"{further:.2f} of the time. A picture of 24 megapixels takes {weights}.",
-            _scaling(results["scaling"]),
+            f"{further:.2f} of the time. A picture of 24 megapixels takes {weights} in it.",
             f"After the start: {start['import']:.2f} s for the imports where torch is there already, "
             f"{start['load']:.2f} s to load, and the first restoration takes {start['first'] / start['next']:.1f} "
             "times as long as the next.",
@@ -72,8 +71,8 @@ def _weighed(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _timed(results: dict[str, Any]) -> str:
-    """The bfloat16 rows, and ours in float32 against the peers in bfloat16."""
-    rows = list(results["bfloat16"])
+    """The peers and our whole way in bfloat16, and ours in float32 against the peers in bfloat16."""
+    rows = [row for row in results["bfloat16"] if row["name"] in row["of"] or "end to end" in row["name"]]
     theirs = {row["name"]: row["seconds"] for row in rows}
     for row in results["float32"]:
         if row["name"] in theirs and row["name"] not in row["of"]:
@@ -89,15 +88,6 @@ def _stages(stages: dict[str, dict[str, Any]]) -> str:
         for name, stage in stages.items()
     ]
     return table(["stage", "ms", *(f"of {peer}" for peer in PEERS), "GMAC", "M parameters"], cells)
-
-
-def _scaling(scales: dict[str, list[dict[str, float]]]) -> str:
-    cells = [
-        [f"{point['at']:g} {UNITS[name]}", f"{point['seconds']:.2f}", f"{point['peak_gb']:.2f}"]
-        for name, points in scales.items()
-        for point in points
-    ]
-    return table(["", "seconds", "peak GB"], cells)
 
 
 def plot(scales: dict[str, list[dict[str, float]]], path: Path) -> None:

@@ -18,7 +18,8 @@ from .stage import Judges, Stage, Terms
 
 
 class RefinerStage(Stage):
-    """Clean latent from a noisy one: L1 on the latent, LPIPS and identity on the decoded estimate, t <= t0.
+    """Clean latent from a noisy one, t <= t0: L1 on the latent; L1, LPIPS, identity and a patch discriminator on
+    the picture it becomes.
 
     With probability `trajectory` a batch holds states that sampling itself visits, in runs of one of
     `trajectory_steps` steps from noised z_I: there z_t carries the network's own guesses, not the truth, and
@@ -88,7 +89,10 @@ class RefinerStage(Stage):
         f = self.bundle.vq.config.compression
         side = min(self.settings["decode_crop"] // f, z.shape[2])
         top, left = (int(torch.randint(z.shape[2] - side + 1, (), generator=generator)) for _ in range(2))
-        restored = self.bundle.vq.decode(z[..., top : top + side, left : left + side])
+        window = z[..., top : top + side, left : left + side]
+        # Straight through the codebook: what is judged is what sampling ends with.
+        window = window + (self.bundle.vq.quantize(window)[0] - window).detach()
+        restored = self.bundle.vq.decode(window)
         return restored, clean[..., f * top : f * (top + side), f * left : f * (left + side)]
 
     def _half_size(self, z: Tensor) -> Tensor:
@@ -112,6 +116,7 @@ class RefinerStage(Stage):
                 "pixel": lambda: F.l1_loss(window[0], window[1]),
                 "lpips": lambda: self._perceptual(window[0], window[1], generator),
                 "identity": lambda: self._half_size_identity(estimate, clean),
+                **(self._adversarial(window[0], window[1], step) if window else {}),
             }
         )
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...models.bundle import Bundle
 from ...models.perceptual import LPIPS
 from .. import losses
+from ..adversary import find_adversary
 from ..data import Augmentation, FaceShards, Steps
 from ..parallel import Team
 
@@ -40,6 +41,7 @@ class Stage:
         for network in bundle.networks().values():
             network.requires_grad_(network is trained)
         self.trained: nn.Module = trained
+        self.adversary = find_adversary(settings, next(trained.parameters()).device)
 
     def dataset(self, shards: FaceShards, seed: int) -> Steps:
         raise NotImplementedError(f"{type(self).__name__} must say what it is trained on")
@@ -53,18 +55,20 @@ class Stage:
         raise NotImplementedError(f"{type(self).__name__} must say what it shows")
 
     def after_step(self, step: int) -> dict[str, float]:
-        """What follows the optimiser's step (a second network's update, say); returns figures to log."""
-        return {}
+        """What follows the optimiser's step, say the adversary's own; returns figures to log."""
+        return self.adversary.learn(self.team) if self.adversary else {}
 
     def finish(self, network: Any, batch: Terms) -> None:
         """Last changes, in place, to the copy of the network that is exported; `batch` is held out."""
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs besides the trained network."""
-        return {}
+        return {"adversary": self.adversary.state()} if self.adversary else {}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
+        if self.adversary:
+            self.adversary.load_state(state["adversary"])
 
     def _data(self, kind: Callable[..., Steps], shards: FaceShards, seed: int, **kwargs: Any) -> Steps:
         s = self.settings
@@ -74,6 +78,13 @@ class Stage:
         """Each term times its weight in the settings; a term of weight 0 is not even computed."""
         weights = self.settings["weights"]
         return {name: weights[name] * term() for name, term in terms.items() if weights.get(name, 0) > 0}
+
+    def _adversarial(self, restored: Tensor, clean: Tensor, step: int) -> dict[str, Callable[[], Tensor]]:
+        """The adversary's term, once it has joined."""
+        adversary = self.adversary
+        if adversary is None or step < adversary.begins:
+            return {}
+        return {"gan": lambda: adversary.term(restored, clean)}
 
     # The judges cost more than the small networks they judge: `perceptual_faces` and `identity_faces` let only
     # the first so many faces of a batch see them.

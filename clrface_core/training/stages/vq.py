@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ...models.bundle import Bundle
 from ...models.vq import standardise_latents
-from .. import losses
 from ..data import Crops, FaceShards, Steps
 from .stage import Judges, Stage, Terms
 
@@ -33,12 +32,8 @@ class VQStage(Stage):
         if settings["only"]:
             for name, part in self.trained.named_children():
                 part.requires_grad_(name in settings["only"])
-        self.discriminator = losses.PatchDiscriminator()
-        self.discriminator_optimiser = torch.optim.AdamW(
-            self.discriminator.parameters(), lr=settings["lr"], betas=(0.5, 0.9), weight_decay=0.0
-        )
         self.usage = torch.zeros(bundle.vq.config.n_embed, dtype=torch.long)  # type: ignore[union-attr]
-        self._seen: tuple[Tensor, Tensor, Tensor] | None = None
+        self._latents: Tensor | None = None
 
     def dataset(self, shards: FaceShards, seed: int) -> Steps:
         return self._data(Crops, shards, seed, side=self.settings["crop"])
@@ -58,21 +53,14 @@ class VQStage(Stage):
             {
                 "l1": lambda: F.l1_loss(restored, clean),
                 "lpips": lambda: self._perceptual(restored, clean, generator),
+                **self._adversarial(restored, clean, step),
                 **extra,
             }
         )
         if network is self.trained:
-            self._seen = (restored.detach(), clean, z.detach())
+            self._latents = z.detach()
             if indices is not None:
                 self.usage.index_add_(0, indices.flatten().cpu(), torch.ones(indices.numel(), dtype=torch.long))
-        if step >= self.settings["gan_from"] and self.settings["weights"].get("gan", 0) > 0:
-            adversarial = -self.discriminator(restored).mean()
-            if restored.requires_grad:
-                reconstruction = terms["l1"] + terms.get("lpips", 0)
-                adversarial = adversarial * losses.adaptive_weight(
-                    reconstruction, adversarial, network.decoder.conv_out.weight
-                )
-            terms["gan"] = self.settings["weights"]["gan"] * adversarial
         return terms
 
     @torch.no_grad()
@@ -87,9 +75,11 @@ class VQStage(Stage):
         table[entries.to(table.device)] = self.team.as_first(chosen.to(table))
 
     def after_step(self, step: int) -> dict[str, float]:
-        assert self._seen is not None
-        restored, clean, latents = self._seen
-        figures: dict[str, float] = {}
+        figures = super().after_step(step)
+        latents = self._latents
+        assert latents is not None
+        if self.settings["only"] and "quantize" not in self.settings["only"]:
+            return figures
         if step + 1 == self.settings["quantise_from"]:
             self._place(torch.arange(len(self.usage)), latents, step)
         elif step >= self.settings["quantise_from"] and (step + 1) % self.settings["restart_every"] == 0:
@@ -99,13 +89,6 @@ class VQStage(Stage):
             if step < self.settings["restart_until"]:
                 self._place(idle, latents, step)
             self.usage.zero_()
-        if step >= self.settings["gan_from"] and self.settings["weights"].get("gan", 0) > 0:
-            loss = losses.hinge(self.discriminator(clean), self.discriminator(restored))
-            self.discriminator_optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            self.team.average_gradients(self.discriminator.parameters())
-            self.discriminator_optimiser.step()
-            figures["discriminator"] = float(loss.detach())
         return figures
 
     def pictures(self, network: Any, batch: Terms, generator: torch.Generator) -> list[Tensor]:
@@ -119,13 +102,8 @@ class VQStage(Stage):
         standardise_latents(network, z.mean((0, 2, 3)), float((z - z.mean((0, 2, 3), keepdim=True)).std()))
 
     def state(self) -> dict[str, Any]:
-        return {
-            "discriminator": self.discriminator.state_dict(),
-            "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
-            "usage": self.usage,
-        }
+        return super().state() | {"usage": self.usage}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.discriminator.load_state_dict(state["discriminator"])
-        self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+        super().load_state(state)
         self.usage = state["usage"]
