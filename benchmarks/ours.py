@@ -103,7 +103,7 @@ def stages(dtype: torch.dtype) -> dict[str, Work]:
         x_i = irn(x)
         z_d, z_i = vq.encode(torch.cat((x, x_i))).chunk(2)
     t = torch.full((1,), refiner.config.t0)
-    guidance = ours._guidance(x_i, ours.mask(z_d, z_i), 1.0)
+    guidance = ours._guidance(z_i, ours.mask(z_d, z_i), 1.0)
     works: dict[str, Work] = {
         "detect": lambda: ours.detector.detect(rgb),
         "align": lambda: align_faces(rgb, faces, 512),

@@ -163,7 +163,7 @@ class FaceStages:
         """One micro-batch through the networks: IRN, encode, refine, quantise, decode."""
         x_i = self.estimate(crops)
         z_d, z_i = self.encode(torch.cat((self._pictures(crops), x_i))).chunk(2)
-        return self.decode(self.refine(z_i, z_d, x_i, sampling, numbers=numbers, callback=callback))
+        return self.decode(self.refine(z_i, z_d, sampling, numbers=numbers, callback=callback))
 
     @torch.no_grad()
     def estimate(self, crops: Tensor) -> Tensor:
@@ -188,7 +188,6 @@ class FaceStages:
         self,
         z_i: Tensor,
         z_d: Tensor,
-        x_i: Tensor,
         sampling: Sampling,
         *,
         mask: Tensor | None = None,
@@ -197,14 +196,14 @@ class FaceStages:
     ) -> Tensor:
         """z_0 (B,C,h,w), float32 and continuous: one micro-batch from noised z_I down (see `diffusion.refine`).
 
-        x_i: the pictures whose person guidance keeps. mask: in place of the model's own, in [0,1] and
-        broadcastable to the latents. Both matter only where `sampling.identity` is above 0.
+        mask: in place of the model's own, in [0,1] and broadcastable to the latents. It matters only where
+        `sampling.identity` is above 0.
         """
         assert self.bundle.refiner is not None
         config = self.bundle.refiner.config
         guidance = None
         if sampling.identity > 0:
-            guidance = self._guidance(x_i, self.mask(z_d, z_i) if mask is None else mask, sampling.identity)
+            guidance = self._guidance(z_i, self.mask(z_d, z_i) if mask is None else mask, sampling.identity)
         return refine(
             self._denoise,
             z_i,
@@ -246,8 +245,10 @@ class FaceStages:
         return self.bundle.refiner(self._latent(z_t), self._latent(z_d), self._latent(z_i), t)
 
     @torch.no_grad()
-    def _guidance(self, x_i: Tensor, mask: Tensor | None, strength: float) -> IdentityGuidance:
-        target = self.identity_net(x_i.to(self.device).float().clamp(0, 1))
+    def _guidance(self, z_i: Tensor, mask: Tensor | None, strength: float) -> IdentityGuidance:
+        # The target comes from the half-size picture too: z_I itself has arrived, and only its person pulls. Against
+        # the full-size estimate it would be at a cosine of 0.9, and guidance would mend a difference of resolution.
+        target = self.identity_net(self.decode_half_size(z_i))
         return IdentityGuidance(self.decode_half_size, self.identity_net, target, strength, mask)
 
     def decode_half_size(self, z: Tensor) -> Tensor:

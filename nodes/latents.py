@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .types import CATEGORY, model_input
 
-DEGRADED, ESTIMATE = "clrface_degraded", "clrface_estimate"
+DEGRADED = "clrface_degraded"
 """Keys of a LATENT under which IRN Init leaves z_d, and x_I as an IMAGE; ComfyUI's latent nodes carry them along."""
 
 
@@ -95,7 +95,7 @@ class IRNInit(io.ComfyNode):
             z_d[part], z_i[part] = stages.encode(torch.cat((faces.to(x_i), x_i))).to(z_i).chunk(2)
             estimate[part] = x_i.clamp(0, 1).movedim(1, -1).to(estimate)
             progress.advance(len(x_i))
-        return io.NodeOutput({"samples": z_i, DEGRADED: z_d, ESTIMATE: estimate}, estimate)
+        return io.NodeOutput({"samples": z_i, DEGRADED: z_d}, estimate)
 
 
 class VQDecode(io.ComfyNode):

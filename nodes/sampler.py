@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from .latents import DEGRADED, ESTIMATE
+from .latents import DEGRADED
 from .types import CATEGORY, model_input, seed_input
 
 
@@ -117,7 +117,7 @@ class LatentRefineSampler(io.ComfyNode):
 
         sampling = Sampling(steps, solver, t0 or None, identity, seed)
         z_i = samples(latent)
-        z_d, x_i = degraded_latent(latent, z_i), estimate(latent, z_i)
+        z_d = degraded_latent(latent, z_i)
         masks = None if mask is None else fitted(mask, z_i).expand(len(z_i), -1, -1, -1)
         stages = model.stages(batch_size)
         progress = Progress(len(z_i) * steps)
@@ -128,7 +128,6 @@ class LatentRefineSampler(io.ComfyNode):
             refined[part] = stages.refine(
                 z_i[part].to(stages.device),
                 z_d[part].to(stages.device),
-                x_i[part].float().movedim(-1, 1),
                 sampling,
                 mask=None if masks is None else masks[part].to(stages.device),
                 numbers=range(start, start + count),
@@ -159,13 +158,3 @@ def degraded_latent(latent: dict[str, Any], z_i: Tensor) -> Tensor:
             "the crops before it, not the latent after it."
         )
     return z_d.float()
-
-
-def estimate(latent: dict[str, Any], z_i: Tensor) -> Tensor:
-    """x_I as an IMAGE, which IRN Init left in the latent."""
-    from ..clrface_core.errors import CLRFaceError
-
-    x_i = latent.get(ESTIMATE)
-    if not isinstance(x_i, Tensor) or len(x_i) != len(z_i):
-        raise CLRFaceError("Expected a latent from 'IRN Init', got one without the estimate: connect that node.")
-    return x_i

@@ -158,6 +158,14 @@ def test_both_pictures_are_encoded_in_one_call_and_quantised_once(
     assert calls == [("encode", 4), ("quantize", 2), ("decode", 2)]
 
 
+def test_guidance_finds_the_estimate_at_its_target(crops: torch.Tensor) -> None:
+    """A fresh refiner returns z_I: the picture that guidance sees is then the target's own, and nothing moves."""
+    torch.manual_seed(0)
+    restorer = Restorer(build("tiny"), device="cpu", dtype="float32")
+    plain, guided = (restorer.restore_crops(crops[:1], steps=1, identity=x) for x in (0.0, 2.0))
+    assert torch.equal(plain, guided)
+
+
 def test_identity_guidance_loads_its_network_only_when_asked(bundle: Bundle, crops: torch.Tensor) -> None:
     class Embed(torch.nn.Module):
         calls = 0

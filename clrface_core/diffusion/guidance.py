@@ -51,7 +51,7 @@ class IdentityGuidance:
 
     decode: latents (B,C,h,w) to pictures. It may decode a smaller latent, or in another dtype.
     embed: those pictures to embeddings (B,D) of any length; only their direction counts.
-    target_embedding: (B,D), the embedding of the IRN's output.
+    target_embedding: (B,D), the embedding of the IRN's output, by the same `decode` and `embed`.
     strength: finite, at least 0; 1 is usual, 2 is the most that makes sense. At 0 the estimate is returned as
         it is, and neither network is called.
     mask: broadcastable to the latent, in [0,1]; None means 1 everywhere.

@@ -114,12 +114,11 @@ class ModelOutputs:
 
     def _refine(self, batch: Batch, variant: Variant) -> Tensor:
         z_d = self._encoded(batch, "degraded")
-        without = variant.start == "degraded"
-        z_i, x_i = (z_d, batch.degraded) if without else (self._encoded(batch, "irn"), self._estimate(batch))
+        z_i = z_d if variant.start == "degraded" else self._encoded(batch, "irn")
         t0 = 1.0 if variant.start == "noise" else None
         sampling = Sampling(variant.steps, self.solver, t0, variant.identity, self.seed)
         mask = self._mask(batch, variant.mask) if variant.identity else None
-        return self.stages.refine(z_i, z_d, x_i, sampling, mask=mask, numbers=batch.numbers)
+        return self.stages.refine(z_i, z_d, sampling, mask=mask, numbers=batch.numbers)
 
 
 class Autoencoder:

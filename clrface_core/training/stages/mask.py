@@ -38,11 +38,11 @@ class MaskStage(RefinerStage):
 
     def _guided(self, network: Any, batch: Terms, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The estimate, the estimate after the masked move, the mask, and the clean faces."""
-        assert self.judges.identity is not None and self.bundle.irn is not None
+        assert self.judges.identity is not None
         _, z_d, z_i, clean = self._latents(batch, generator)
         estimate, alpha = self._estimate(z_d, z_i, generator)
         with torch.no_grad():
-            target = self.judges.identity(self.bundle.irn(batch["degraded"]).clamp(0, 1))
+            target = self.judges.identity(self._half_size(z_i))
         mask = network(z_d, z_i)
         guidance = IdentityGuidance(
             self._half_size, self.judges.identity, target, strength=self.settings["strength"], mask=mask
