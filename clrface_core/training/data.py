@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..degrade import STANDARD, DegradeConfig, draw
+from ..degrade import MILD, STANDARD, draw
 from ..errors import CLRFaceError
 
 SIZE = 512
@@ -159,11 +159,13 @@ class Pairs(Steps):
 
     At a smaller side the degradation shrinks with the face. That is the same but for what 512 px shows and the
     smaller side does not, and several times cheaper. A 256 px original is never a target at 512.
+
+    mild: the share of pairs drawn from the mild ranges; the standard ones reach those in one pair out of ten.
     """
 
-    def __init__(self, *args, side: int = SIZE, degradation: DegradeConfig = STANDARD) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, *args, side: int = SIZE, mild: float = 0.0) -> None:  # type: ignore[no-untyped-def]
         super().__init__(*args)
-        self.side, self.degradation = side, degradation
+        self.side, self.mild = side, mild
 
     def sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
         face = self.face(rng, self.side)
@@ -171,7 +173,8 @@ class Pairs(Steps):
             raise CLRFaceError(
                 f"Expected originals of at least {self.side} px as targets, got {face.shape[1]} px: leave that set out."
             )
-        degradation = draw(self.degradation, tuple(int(x) for x in rng.integers(2**31, size=2)))
+        ranges = MILD if rng.random() < self.mild else STANDARD
+        degradation = draw(ranges, tuple(int(x) for x in rng.integers(2**31, size=2)))
         degraded = degradation.scaled(self.side / SIZE).apply(face)
         return {"clean": degradation.target(face), "degraded": degraded}
 

@@ -18,7 +18,8 @@ class IRNStage(Stage):
     name = "irn"
 
     def dataset(self, shards: FaceShards, seed: int) -> Steps:
-        return self._data(Pairs, shards, seed, side=SIZE // self.trained.config.reduce)  # type: ignore[union-attr, operator]
+        side = SIZE // self.trained.config.reduce  # type: ignore[union-attr, operator]
+        return self._data(Pairs, shards, seed, side=side, mild=self.settings.get("mild", 0.0))
 
     def _restore(self, network: Any, degraded: Tensor) -> Tensor:
         return degraded + network.change(degraded)

@@ -39,7 +39,7 @@ class RefinerStage(Stage):
         self.schedule = SCHEDULES[self.config.schedule]()
 
     def dataset(self, shards: FaceShards, seed: int) -> Steps:
-        return self._data(Pairs, shards, seed, side=SIZE)
+        return self._data(Pairs, shards, seed, side=SIZE, mild=self.settings.get("mild", 0.0))
 
     @torch.no_grad()
     def _latents(self, batch: Terms, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
