@@ -23,6 +23,7 @@ from .outputs import Output
 from .report import INPUT, Report
 from .samples import Sample, find_samples
 from .sheet import save_sheet
+from .tones import typology_angle
 
 TRUTH = "ground truth"
 
@@ -160,6 +161,7 @@ class Measuring:
         return {
             "key": case.sample.key,
             "set": case.sample.set_name,
+            "tone": typology_angle(case.truth),
             "degradation": {
                 "sigma": drawn.sigma, "reduction": drawn.reduction, "noise": drawn.noise, "quality": drawn.quality
             },
