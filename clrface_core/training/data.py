@@ -88,10 +88,11 @@ class Augmentation:
     colour: float = 0.15  # gain per channel
     gamma: float = 0.25
     saturation: float = 0.3
+    occlusion: float = 0.1  # probability of something in front of the face
 
 
 def augment(face: Tensor, rng: np.random.Generator, config: Augmentation) -> Tensor:
-    """Flip, jitter as a similarity, and recolour a face (3,S,S) in [0,1]."""
+    """Flip, jitter as a similarity, recolour a face (3,S,S) in [0,1], and at times hide a part of it."""
     if rng.random() < config.flip:
         face = face.flip(2)
     scale = 1 + config.scale * rng.uniform(-1, 1)
@@ -105,7 +106,25 @@ def augment(face: Tensor, rng: np.random.Generator, config: Augmentation) -> Ten
     grey = face.mean(0, keepdim=True)
     face = grey + (face - grey) * (1 + config.saturation * rng.uniform(-1, 1))
     face = (face * gain).clamp(0, 1)
-    return face ** float(np.exp(config.gamma * rng.uniform(-1, 1)))
+    face = face ** float(np.exp(config.gamma * rng.uniform(-1, 1)))
+    return occlude(face, rng) if rng.random() < config.occlusion else face
+
+
+def occlude(face: Tensor, rng: np.random.Generator) -> Tensor:
+    """An ellipse of 0.1 to 0.4 of the side, turned, anywhere: in one colour, or with a part of the same picture.
+
+    It belongs to the truth: a restorer has to leave hands, microphones and hats where they are.
+    """
+    side = face.shape[1]
+    centre, axes, angle = rng.uniform(0, 1, size=2), rng.uniform(0.05, 0.2, size=2), rng.uniform(0, np.pi)
+    y, x = ((torch.arange(side) + 0.5) / side - c for c in centre)
+    along = (x * np.cos(angle) + y[:, None] * np.sin(angle)) / axes[0]
+    across = (y[:, None] * np.cos(angle) - x * np.sin(angle)) / axes[1]
+    inside = 0.5 + side * axes.min() * (1 - (along.square() + across.square()).sqrt())  # with an edge of one pixel
+    shifts = tuple(int(s) for s in rng.integers(side, size=2))
+    colour = torch.tensor(rng.uniform(0, 1, size=3), dtype=torch.float32)[:, None, None]
+    object_ = colour if rng.random() < 0.5 else face.roll(shifts, (1, 2)).flip(1)
+    return torch.lerp(face, object_.expand_as(face), inside.clamp(0, 1))
 
 
 class Steps(Dataset[dict[str, Tensor]]):

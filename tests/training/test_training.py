@@ -18,7 +18,7 @@ from clrface_core.models.bundle import build, load_bundle, save_bundle
 from clrface_core.models.irn import IRN
 from clrface_core.models.mask import MaskHead
 from clrface_core.training.assemble import export
-from clrface_core.training.data import Augmentation, FaceShards, Pairs, augment, resize
+from clrface_core.training.data import Augmentation, FaceShards, Pairs, augment, occlude, resize
 from clrface_core.training.loop import TrainOptions, learning_rate, train
 from clrface_core.training.settings import override, read_config
 from clrface_core.training.stages import RefinerStage
@@ -74,11 +74,21 @@ def test_degrading_a_reduced_face_is_reducing_a_degraded_one(smooth_picture: Cal
 
 def test_no_augmentation_changes_nothing(smooth_picture: Callable[..., torch.Tensor]) -> None:
     face = smooth_picture(64, 64)
-    still = Augmentation(flip=0, scale=0, rotate=0, shift=0, colour=0, gamma=0, saturation=0)
+    still = Augmentation(flip=0, scale=0, rotate=0, shift=0, colour=0, gamma=0, saturation=0, occlusion=0)
     assert torch.allclose(augment(face, np.random.default_rng(0), still), face, atol=1e-5)
     moved = augment(face, np.random.default_rng(0), Augmentation())
     assert moved.shape == face.shape and moved.min() >= 0 and moved.max() <= 1
     assert (moved - face).abs().mean() > 0.01
+
+
+def test_an_occlusion_hides_a_part_and_leaves_the_rest(smooth_picture: Callable[..., torch.Tensor]) -> None:
+    face = smooth_picture(128, 128)
+    shares = []
+    for seed in range(40):
+        hidden = occlude(face, np.random.default_rng(seed))
+        assert hidden.shape == face.shape and float(hidden.min()) >= 0 and float(hidden.max()) <= 1
+        shares.append(float((hidden != face).any(0).float().mean()))
+    assert max(shares) < 0.16 and 0.01 < np.mean(shares) < 0.08, "ellipses of axes 0.1 to 0.4: up to an eighth"
 
 
 def test_resize_by_area_is_the_mean() -> None:
