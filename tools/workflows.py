@@ -237,6 +237,13 @@ def stages(graph: Graph, photo: Slot, row: float = 0, column: float = 1, **selec
     return cut, start, model
 
 
+def ending(graph: Graph, photo: Slot, cut: Node, model: Node, refined: Node, column: float, name: str) -> None:
+    """Decode, paste and save nodes, from `column` on."""
+    decoded = graph.add("CLRFaceVQDecode", (column, 0), model=model.out(), latent=refined.out())
+    pasted = graph.add("CLRFaceFacePaste", (column, 2.5), image=photo, crops=decoded.out(), alignment=cut.out(1))
+    graph.add("SaveImage", (column + 1.05, 0), images=pasted.out(), filename_prefix=f"clrface/{name}")
+
+
 def modular() -> Graph:
     graph = Graph("2 Every stage a node")
     graph.add(NOTE, (0, 7.5), text=f"**Every stage a node**: the same pixels as the one node gives.\n\n{HINT}")
@@ -246,9 +253,7 @@ def modular() -> Graph:
     refined = graph.add(
         "CLRFaceLatentRefineSampler", (3, 0), model=model.out(), latent=start.out(), mask=mask.out(), identity=1.0
     )
-    decoded = graph.add("CLRFaceVQDecode", (4.05, 0), model=model.out(), latent=refined.out())
-    pasted = graph.add("CLRFaceFacePaste", (4.05, 2.5), image=photo.out(), crops=decoded.out(), alignment=cut.out(1))
-    graph.add("SaveImage", (5.1, 0), images=pasted.out(), filename_prefix="clrface/modular")
+    ending(graph, photo.out(), cut, model, refined, 4.05, "modular")
     return graph
 
 
@@ -284,9 +289,7 @@ def choose() -> Graph:
     group = graph.add("ImageStitch", (0, 0), image1=left.out(), image2=right.out())
     cut, start, model = stages(graph, group.out(), numbers="1", order="left-right")
     refined = graph.add("CLRFaceLatentRefineSampler", (4, 0), model=model.out(), latent=start.out())
-    decoded = graph.add("CLRFaceVQDecode", (5.05, 0), model=model.out(), latent=refined.out())
-    pasted = graph.add("CLRFaceFacePaste", (5.05, 2.5), image=group.out(), crops=decoded.out(), alignment=cut.out(1))
-    graph.add("SaveImage", (6.1, 0), images=pasted.out(), filename_prefix="clrface/one-face")
+    ending(graph, group.out(), cut, model, refined, 5.05, "one-face")
     return graph
 
 
@@ -305,9 +308,7 @@ def paint() -> Graph:
     refined = graph.add(
         "CLRFaceLatentRefineSampler", (4, 0), model=model.out(), latent=start.out(), mask=mask.out(), identity=1.5
     )
-    decoded = graph.add("CLRFaceVQDecode", (5.05, 0), model=model.out(), latent=refined.out())
-    pasted = graph.add("CLRFaceFacePaste", (5.05, 2.5), image=photo.out(), crops=decoded.out(), alignment=cut.out(1))
-    graph.add("SaveImage", (6.1, 0), images=pasted.out(), filename_prefix="clrface/painted")
+    ending(graph, photo.out(), cut, model, refined, 5.05, "painted")
     return graph
 
 
