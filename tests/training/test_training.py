@@ -194,6 +194,23 @@ def test_the_refiner_meets_the_states_of_its_own_sampling(options: Callable[...,
     assert times == {0, 1, 2, 3}
 
 
+def test_identity_is_judged_on_whole_faces(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
+    prepare(tmp_path / "run", "vq", "irn", "refiner")
+    train(options("refiner", steps=2, overrides=("identity_share=1.0", "weights.identity=1.0")))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "refiner" / "log.jsonl").read_text().splitlines()]
+    assert all(line.keys() >= {"identity", "latent"} and "pixel" not in line for line in lines if "total" in line)
+
+    prepare(tmp_path / "judged", "vq", "irn", "refiner")
+    trainer = train(options("refiner", run="judged", steps=0, overrides=("weights.identity=1.0",)))
+    stage, seen = trainer.stage, []
+    assert stage.judges.identity is not None
+    stage.judges.identity.register_forward_pre_hook(lambda _, faces: seen.append(tuple(faces[0].shape)))
+    for seed in range(8):
+        stage.loss(trainer.network, trainer.held_out, 0, torch.Generator().manual_seed(seed))
+    assert 0 < len(seen) < 16  # two looks, estimate and truth, at the first face of about half of the batches
+    assert set(seen) == {(1, 3, 256, 256)}
+
+
 def test_mask_learns_through_guidance_and_the_run_exports(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
     prepare(tmp_path / "run", "vq", "irn", "refiner")
     trainer = train(options("mask", steps=3))

@@ -18,13 +18,15 @@ from .stage import Judges, Stage, Terms
 
 
 class RefinerStage(Stage):
-    """Clean latent from a noisy one, t <= t0: L1 on the latent; L1, LPIPS, identity and a patch discriminator on
-    the picture it becomes.
+    """Clean latent from a noisy one, t <= t0: L1 on the latent; L1, LPIPS and a patch discriminator on the picture
+    it becomes; identity on whole faces.
 
     With probability `trajectory` a batch holds states that sampling itself visits, in runs of one of
     `trajectory_steps` steps from noised z_I: there z_t carries the network's own guesses, not the truth, and
     more steps only help a network that knows this. Otherwise a state is the truth noised to a random t. Faces
-    are cut to `crop` px (0: whole), because encoding them is the dearest part of a step.
+    are cut to `crop` px (0: whole), because encoding them is the dearest part of a step. Who it is shows in whole
+    faces only: a share `identity_share` of the batches is cut to its first `identity_faces` faces instead, and
+    judged by its latents and identity.
     """
 
     name = "refiner"
@@ -42,12 +44,11 @@ class RefinerStage(Stage):
         return self._data(Pairs, shards, seed, side=SIZE, mild=self.settings.get("mild", 0.0))
 
     @torch.no_grad()
-    def _latents(self, batch: Terms, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """z_0, z_d, z_I and the clean pixels they belong to, cut to the training crop."""
+    def _latents(self, batch: Terms, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """z_0, z_d, z_I and the clean pixels they belong to, cut to `side` px (0: whole faces)."""
         assert self.bundle.vq is not None and self.bundle.irn is not None
         estimate = self.bundle.irn(batch["degraded"])
         faces = torch.cat((batch["clean"], batch["degraded"], estimate), dim=1)
-        side = self.settings["crop"]
         if side:
             # On multiples of 16 px, so that crops fall on whole latents and whole U-Net positions.
             top, left = (16 * int(torch.randint((SIZE - side) // 16 + 1, (), generator=generator)) for _ in range(2))
@@ -104,7 +105,9 @@ class RefinerStage(Stage):
         return self._identity(self._half_size(z), F.avg_pool2d(clean, 2))
 
     def loss(self, network: Any, batch: Terms, step: int, generator: torch.Generator) -> Terms:
-        z_0, z_d, z_i, clean = self._latents(batch, generator)
+        if self.judges.identity and float(torch.rand((), generator=generator)) < self.settings["identity_share"]:
+            return self._loss_of_whole_faces(network, batch, generator)
+        z_0, z_d, z_i, clean = self._latents(batch, self.settings["crop"], generator)
         z_t, t = self._state(network, z_0, z_d, z_i, generator)
         estimate = network(z_t, z_d, z_i, t)
         window: list[Tensor] = []
@@ -115,14 +118,25 @@ class RefinerStage(Stage):
                 "latent": lambda: F.l1_loss(estimate, z_0),
                 "pixel": lambda: F.l1_loss(window[0], window[1]),
                 "lpips": lambda: self._perceptual(window[0], window[1], generator),
-                "identity": lambda: self._half_size_identity(estimate, clean),
                 **(self._adversarial(window[0], window[1], step) if window else {}),
+            }
+        )
+
+    def _loss_of_whole_faces(self, network: Any, batch: Terms, generator: torch.Generator) -> Terms:
+        some = {key: faces[: self.settings["identity_faces"]] for key, faces in batch.items()}
+        z_0, z_d, z_i, clean = self._latents(some, 0, generator)
+        z_t, t = self._state(network, z_0, z_d, z_i, generator)
+        estimate = network(z_t, z_d, z_i, t)
+        return self._weighted(
+            {
+                "latent": lambda: F.l1_loss(estimate, z_0),
+                "identity": lambda: self._half_size_identity(estimate, clean),
             }
         )
 
     def pictures(self, network: Any, batch: Terms, generator: torch.Generator) -> list[Tensor]:
         assert self.bundle.vq is not None
-        z_0, z_d, z_i, clean = self._latents(batch, generator)
+        z_0, z_d, z_i, clean = self._latents(batch, self.settings["crop"], generator)
         start = self._noised(z_i, torch.full((len(z_i),), self.config.t0).to(z_i), generator)
         restored = [
             ddim(lambda z, t: network(z, z_d, z_i, t), start, time_grid(self.config.t0, steps), self.schedule)
