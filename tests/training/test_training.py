@@ -14,12 +14,14 @@ from clrface_core.degrade import STANDARD, draw
 from clrface_core.diffusion.schedule import time_grid
 from clrface_core.diffusion.solvers import ddim
 from clrface_core.errors import CLRFaceError
+from clrface_core.evaluation.pixels import psnr
 from clrface_core.models.bundle import build, load_bundle, save_bundle
 from clrface_core.models.irn import IRN
 from clrface_core.models.mask import MaskHead
 from clrface_core.training.assemble import export
 from clrface_core.training.data import Augmentation, FaceShards, Pairs, augment, occlude, resize
 from clrface_core.training.loop import TrainOptions, learning_rate, train
+from clrface_core.training.losses import negative_psnr
 from clrface_core.training.settings import override, read_config
 from clrface_core.training.stages import RefinerStage
 
@@ -272,6 +274,16 @@ def test_learning_rate_warms_up_and_falls() -> None:
     assert rates[0] == pytest.approx(0.1) and max(rates) == max(rates[:11])
     assert all(a >= b for a, b in pairwise(rates[10:]))
     assert rates[100] == pytest.approx(0.01)
+
+
+def test_the_psnr_term_is_minus_the_psnr_that_evaluation_reports() -> None:
+    pytest.importorskip("skimage")
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.rand(2, 3, 16, 16, generator=generator)
+    restored = clean + torch.tensor([0.01, 0.2]).reshape(2, 1, 1, 1) * torch.randn(clean.shape, generator=generator)
+    reported = [psnr(restored[i : i + 1], clean[i : i + 1]) for i in range(2)]
+    assert float(negative_psnr(restored, clean)) == pytest.approx(-np.mean(reported), abs=1e-4)
+    assert float(negative_psnr(clean, clean)) == pytest.approx(-50)
 
 
 def test_overrides_and_configs_are_checked(tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import losses
 from ..data import SIZE, FaceShards, Pairs, Steps
 from .stage import Stage, Terms
 
 
 class IRNStage(Stage):
-    """L1 + identity + light LPIPS, at the size at which the network estimates its change."""
+    """L1 or PSNR, identity and light LPIPS, at the size at which the network estimates its change."""
 
     name = "irn"
 
@@ -29,6 +30,7 @@ class IRNStage(Stage):
         return self._weighted(
             {
                 "l1": lambda: F.l1_loss(restored, clean),
+                "psnr": lambda: losses.negative_psnr(restored, clean),
                 "identity": lambda: self._identity(restored, clean),
                 "lpips": lambda: self._perceptual(restored, clean, generator),
             }
