@@ -380,7 +380,9 @@ def test_training_and_export_reach_the_loop(tmp_path: Path, monkeypatch: pytest.
     assert (seen[0].stage, seen[0].data, seen[0].minutes) == ("irn", [Path("a.tar"), Path("b.tar")], 2.5)
     assert seen[0].overrides == ["lr=0.1"] and seen[0].device == "cpu" and not seen[0].progress
     assert main(["train", "export", "--run", "run", "-o", "m.safetensors", "--notes", str(notes)]) == 0
-    assert seen[1] == (Path("run"), Path("m.safetensors"), "s", {"compute": "two cores"}, None)
+    assert seen[1] == (Path("run"), Path("m.safetensors"), "s", {"compute": "two cores"}, None, {})
+    assert main(["train", "export", "--run", "run", "-o", "m.safetensors", "--average", "irn=0.6", "mask=1"]) == 0
+    assert seen[2][5] == {"irn": 0.6, "mask": 1.0}
 
 
 def test_evaluation_writes_a_report(model: Path, tmp_path: Path, capsys: Any) -> None:

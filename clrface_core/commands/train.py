@@ -11,7 +11,7 @@ from . import options
 
 STAGES = {
     "vq": "the autoencoder: L1, LPIPS, codebook, and a patch discriminator after a warm-up",
-    "irn": "the Identity Recovery Network: L1, identity and a light LPIPS",
+    "irn": "the Identity Recovery Network: PSNR or L1, identity and a light LPIPS",
     "refiner": "the conditional denoiser: latent and decoded losses (needs vq and irn)",
     "mask": "the latent mask: a guided step, judged against the truth (needs the other three)",
 }
@@ -35,7 +35,18 @@ def add_parser(commands: Any) -> None:
     )
     _add_config(export)
     export.add_argument("--init", type=Path, metavar="FILE", help="a bundle for the stages that the run lacks")
+    export.add_argument(
+        "--average", nargs="+", default=[], type=_share, metavar="NETWORK=SHARE",
+        help="with --init: networks to average with its own, and how much of the run's to take, say irn=0.6",
+    )  # fmt: skip
     export.add_argument("--notes", type=Path, metavar="FILE", help="JSON to keep in the bundle's header: data, figures")
+
+
+def _share(text: str) -> tuple[str, float]:
+    name, _, share = text.partition("=")
+    if name not in STAGES:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(STAGES)} before '=', got {text!r}")
+    return name, options.number(0, 1)(share)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +125,6 @@ def run_export(args: argparse.Namespace) -> int:
             notes = json.loads(args.notes.read_text())
         except (OSError, ValueError) as error:
             raise CLRFaceError(f"Expected notes as JSON in {args.notes}, but {error}: correct the file.") from error
-    export(args.folder, args.output, args.config, notes, args.init)
+    export(args.folder, args.output, args.config, notes, args.init, dict(args.average))
     print(f"{args.output} written")
     return 0

@@ -237,6 +237,29 @@ def test_a_bundle_can_be_trained_further(options: Callable[..., TrainOptions], t
         assert torch.equal(value, trainer.network.state_dict()[key]), key
 
 
+def test_a_network_can_be_averaged_with_the_one_before(tmp_path: Path) -> None:
+    prepare(tmp_path / "run", "irn")
+    torch.manual_seed(3)
+    start = tmp_path / "start.safetensors"
+    save_bundle(start, build("tiny"), torch.float32)
+    destination = tmp_path / "end.safetensors"
+
+    def weights(path: Path) -> dict[str, torch.Tensor]:
+        network = load_bundle(path, require=("irn",)).irn
+        assert network is not None
+        return network.state_dict()
+
+    before, trained = weights(start), weights(tmp_path / "run" / "irn.safetensors")
+    export(tmp_path / "run", destination, "tiny", init=start, shares={"irn": 0.75})
+    for key, mean in weights(destination).items():
+        torch.testing.assert_close(mean.float(), 0.25 * before[key] + 0.75 * trained[key], rtol=2e-3, atol=1e-3)
+    with pytest.raises(CLRFaceError, match="share in"):
+        export(tmp_path / "run", destination, "tiny", init=start, shares={"irn": 1.5})
+    prepare(tmp_path / "whole", "vq", "irn", "refiner")
+    with pytest.raises(CLRFaceError, match="to average with"):
+        export(tmp_path / "whole", destination, "tiny", shares={"irn": 0.5})
+
+
 def test_a_stage_can_start_anew_on_a_bundle(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
     start = build("tiny")
     save_bundle(tmp_path / "start.safetensors", start, torch.float32)
