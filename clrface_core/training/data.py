@@ -95,19 +95,25 @@ def augment(face: Tensor, rng: np.random.Generator, config: Augmentation) -> Ten
     """Flip, jitter as a similarity, recolour a face (3,S,S) in [0,1], and at times hide a part of it."""
     if rng.random() < config.flip:
         face = face.flip(2)
-    scale = 1 + config.scale * rng.uniform(-1, 1)
-    angle = np.deg2rad(config.rotate) * rng.uniform(-1, 1)
-    dx, dy = config.shift * 2 * rng.uniform(-1, 1, size=2)
-    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
-    theta = torch.tensor([[[cos, -sin, dx], [sin, cos, dy]]], dtype=torch.float32)
-    grid = F.affine_grid(theta, [1, 3, *face.shape[1:]], align_corners=False)
-    face = F.grid_sample(face[None], grid, mode="bilinear", padding_mode="reflection", align_corners=False)[0]
+    if config.scale or config.rotate or config.shift:
+        face = jitter(face, rng, config)
     gain = torch.tensor(1 + config.colour * rng.uniform(-1, 1, size=3), dtype=torch.float32)[:, None, None]
     grey = face.mean(0, keepdim=True)
     face = grey + (face - grey) * (1 + config.saturation * rng.uniform(-1, 1))
     face = (face * gain).clamp(0, 1)
     face = face ** float(np.exp(config.gamma * rng.uniform(-1, 1)))
     return occlude(face, rng) if rng.random() < config.occlusion else face
+
+
+def jitter(face: Tensor, rng: np.random.Generator, config: Augmentation) -> Tensor:
+    """A small random similarity. It costs the finest detail, so that who learns texture does without."""
+    scale = 1 + config.scale * rng.uniform(-1, 1)
+    angle = np.deg2rad(config.rotate) * rng.uniform(-1, 1)
+    dx, dy = config.shift * 2 * rng.uniform(-1, 1, size=2)
+    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+    theta = torch.tensor([[[cos, -sin, dx], [sin, cos, dy]]], dtype=torch.float32)
+    grid = F.affine_grid(theta, [1, 3, *face.shape[1:]], align_corners=False)
+    return F.grid_sample(face[None], grid, mode="bilinear", padding_mode="reflection", align_corners=False)[0]
 
 
 def occlude(face: Tensor, rng: np.random.Generator) -> Tensor:
