@@ -183,25 +183,31 @@ class Pairs(Steps):
     """`clean` and `degraded` faces of `side` px, 512 or less, degraded as faces of 512 px that are then reduced.
 
     At a smaller side the degradation shrinks with the face. That is the same but for what 512 px shows and the
-    smaller side does not, and several times cheaper. A 256 px original is never a target at 512.
+    smaller side does not, and several times cheaper.
 
     mild: the share of pairs drawn from the mild ranges; the standard ones reach those in one pair out of ten.
+    enlarge: originals of less than `side` px take part, enlarged. Their finest detail is no target: `sharp`, a flag
+        per face, is False there. Otherwise they are refused.
     """
 
-    def __init__(self, *args, side: int = SIZE, mild: float = 0.0) -> None:  # type: ignore[no-untyped-def]
+    def __init__(  # type: ignore[no-untyped-def]
+        self, *args, side: int = SIZE, mild: float = 0.0, enlarge: bool = False
+    ) -> None:
         super().__init__(*args)
-        self.side, self.mild = side, mild
+        self.side, self.mild, self.enlarge = side, mild, enlarge
 
     def sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
         face = self.face(rng, self.side)
-        if face.shape[1] < self.side:
+        sharp = face.shape[1] >= self.side
+        if not sharp and not self.enlarge:
             raise CLRFaceError(
                 f"Expected originals of at least {self.side} px as targets, got {face.shape[1]} px: leave that set out."
             )
+        face = resize(face, self.side)
         ranges = MILD if rng.random() < self.mild else STANDARD
         degradation = draw(ranges, tuple(int(x) for x in rng.integers(2**31, size=2)))
         degraded = degradation.scaled(self.side / SIZE).apply(face)
-        return {"clean": degradation.target(face), "degraded": degraded}
+        return {"clean": degradation.target(face), "degraded": degraded, "sharp": torch.tensor(sharp)}
 
 
 def resize(face: Tensor, side: int) -> Tensor:

@@ -24,6 +24,7 @@ from clrface_core.training.loop import TrainOptions, learning_rate, train
 from clrface_core.training.losses import negative_psnr
 from clrface_core.training.settings import override, read_config
 from clrface_core.training.stages import RefinerStage
+from clrface_core.training.stages.refiner import comparable, latent_error
 
 
 @pytest.fixture
@@ -61,6 +62,21 @@ def test_a_256_px_original_is_no_512_px_target(shard: Path) -> None:
     pairs = Pairs(FaceShards([shard]), {"a1": 1}, 1, 0, Augmentation(), side=512)
     with pytest.raises(CLRFaceError, match="leave that set out"):
         pairs[0]
+
+
+def test_an_enlarged_original_is_judged_by_what_half_the_size_shows(shard: Path) -> None:
+    pairs = Pairs(FaceShards([shard]), {"a1": 1, "b": 1}, 8, 0, Augmentation(), side=512, enlarge=True)
+    batch = pairs[0]
+    sharp, clean = batch["sharp"], batch["clean"]
+    assert sharp.any() and not sharp.all(), "the batch should mix both kinds"
+    fine = torch.tensor([[0.1, -0.1], [-0.1, 0.1]]).repeat(256, 256)  # detail that half the size does not show
+    apart = (comparable(clean + fine, sharp) - comparable(clean, sharp)).abs().amax((1, 2, 3))
+    assert torch.allclose(apart, torch.where(sharp, 0.1, 0.0), atol=1e-5)
+    z_0 = torch.zeros(8, 3, 4, 4)
+    wrong = z_0.clone()
+    wrong[~sharp] = 1
+    assert latent_error(wrong, z_0, sharp) == 0, "its latent holds a blur that is no target"
+    assert latent_error(z_0 + 1, z_0, sharp) == sharp.float().mean()
 
 
 def test_degrading_a_reduced_face_is_reducing_a_degraded_one(smooth_picture: Callable[..., torch.Tensor]) -> None:

@@ -51,7 +51,7 @@ class MaskStage(RefinerStage):
 
     def loss(self, network: Any, batch: Terms, step: int, generator: torch.Generator) -> Terms:
         _, guided, mask, clean = self._guided(network, batch, generator)
-        window = self._decoded(guided, clean, generator)
+        window = self._decoded(guided, clean, batch["sharp"], generator)
         return self._weighted(
             {
                 "identity": lambda: self._half_size_identity(guided, clean),

@@ -17,16 +17,29 @@ from ..data import SIZE, FaceShards, Pairs, Steps
 from .stage import Judges, Stage, Terms
 
 
+def latent_error(estimate: Tensor, z_0: Tensor, sharp: Tensor) -> Tensor:
+    """L1 between latents (B,C,h,w) of the faces whose own finest detail is known; the others count as 0."""
+    return ((estimate - z_0).abs().flatten(1).mean(1) * sharp).mean()
+
+
+def comparable(pictures: Tensor, sharp: Tensor) -> Tensor:
+    """Pictures (B,3,H,W); those that are not `sharp` (B,) keep only what half their size shows."""
+    if bool(sharp.all()):
+        return pictures
+    reduced = F.interpolate(F.avg_pool2d(pictures, 2), scale_factor=2.0, mode="bilinear", align_corners=False)
+    return torch.where(sharp[:, None, None, None], pictures, reduced)
+
+
 class RefinerStage(Stage):
     """Clean latent from a noisy one, t <= t0: L1 on the latent; L1, LPIPS and a patch discriminator on the picture
     it becomes; identity on whole faces.
 
     With probability `trajectory` a batch holds states that sampling itself visits, in runs of one of
     `trajectory_steps` steps from noised z_I: there z_t carries the network's own guesses, not the truth, and
-    more steps only help a network that knows this. Otherwise a state is the truth noised to a random t. Faces
-    are cut to `crop` px (0: whole), because encoding them is the dearest part of a step. Who it is shows in whole
-    faces only: a share `identity_share` of the batches is cut to its first `identity_faces` faces instead, and
-    judged by its latents and identity.
+    more steps only help a network that knows this. Otherwise a state is the truth noised to a random t. An original
+    of 256 px is enlarged, and judged by what 256 px show. Faces are cut to `crop` px (0: whole), because encoding
+    them is the dearest part of a step. Who it is shows in whole faces only: a share `identity_share` of the batches
+    is cut to its first `identity_faces` faces instead, and judged by its latents and identity.
     """
 
     name = "refiner"
@@ -41,7 +54,7 @@ class RefinerStage(Stage):
         self.schedule = SCHEDULES[self.config.schedule]()
 
     def dataset(self, shards: FaceShards, seed: int) -> Steps:
-        return self._data(Pairs, shards, seed, side=SIZE, mild=self.settings.get("mild", 0.0))
+        return self._data(Pairs, shards, seed, side=SIZE, mild=self.settings.get("mild", 0.0), enlarge=True)
 
     @torch.no_grad()
     def _latents(self, batch: Terms, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -84,8 +97,8 @@ class RefinerStage(Stage):
         t = torch.rand(len(z_0), generator=generator).to(z_0) * self.config.t0
         return self._noised(z_0, t, generator), t
 
-    def _decoded(self, z: Tensor, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A window of the estimate, decoded, and the same window of the clean face."""
+    def _decoded(self, z: Tensor, clean: Tensor, sharp: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A window of the estimate, decoded, and the same window of the clean face, as far as that is a target."""
         assert self.bundle.vq is not None
         f = self.bundle.vq.config.compression
         side = min(self.settings["decode_crop"] // f, z.shape[2])
@@ -94,7 +107,8 @@ class RefinerStage(Stage):
         # Straight through the codebook: what is judged is what sampling ends with.
         window = window + (self.bundle.vq.quantize(window)[0] - window).detach()
         restored = self.bundle.vq.decode(window)
-        return restored, clean[..., f * top : f * (top + side), f * left : f * (left + side)]
+        target = clean[..., f * top : f * (top + side), f * left : f * (left + side)]
+        return comparable(restored, sharp), comparable(target, sharp)
 
     def _half_size(self, z: Tensor) -> Tensor:
         """The picture of a half-size latent: enough for a recognition network (112 px), at a quarter of the cost."""
@@ -112,10 +126,10 @@ class RefinerStage(Stage):
         estimate = network(z_t, z_d, z_i, t)
         window: list[Tensor] = []
         if self.settings["weights"].get("pixel", 0) > 0 or self.settings["weights"].get("lpips", 0) > 0:
-            window += self._decoded(estimate, clean, generator)
+            window += self._decoded(estimate, clean, batch["sharp"], generator)
         return self._weighted(
             {
-                "latent": lambda: F.l1_loss(estimate, z_0),
+                "latent": lambda: latent_error(estimate, z_0, batch["sharp"]),
                 "pixel": lambda: F.l1_loss(window[0], window[1]),
                 "lpips": lambda: self._perceptual(window[0], window[1], generator),
                 **(self._adversarial(window[0], window[1], step) if window else {}),
@@ -129,7 +143,7 @@ class RefinerStage(Stage):
         estimate = network(z_t, z_d, z_i, t)
         return self._weighted(
             {
-                "latent": lambda: F.l1_loss(estimate, z_0),
+                "latent": lambda: latent_error(estimate, z_0, some["sharp"]),
                 "identity": lambda: self._half_size_identity(estimate, clean),
             }
         )
