@@ -57,7 +57,7 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     """(m,n) with all singular values pulled towards 1: five rounds of Newton and Schulz's iteration.
 
     A round multiplies x by a polynomial of x x^T. All rounds are therefore one polynomial of the first x x^T, which is
-    gathered on the short side: on a convolution's 256 x 2304 that takes a quarter of the time, to the same rounding.
+    gathered on the short side: on a convolution's 256 x 2304 that takes a quarter of the time.
     """
     a, b, c = NEWTON_SCHULZ
     x = matrix / (matrix.norm() + 1e-7)
