@@ -26,7 +26,7 @@ class ModelConfig:
 
 _S = ModelConfig(
     vq=VQConfig(ch=16, ch_mult=(1, 2, 6), num_res_blocks=1, n_embed=4096, norm_groups=0, mid_attention=False),
-    irn=IRNConfig(UNetConfig(widths=(48, 128, 256), blocks=(1, 2, 3)), patch=4, reduce=2),
+    irn=IRNConfig(UNetConfig(widths=(96, 128, 256), blocks=(2, 2, 3)), patch=4, reduce=2),
     refiner=RefinerConfig(UNetConfig(widths=(64, 128, 256), blocks=(1, 2, 3))),
     mask=MaskConfig(maps=1),
 )
