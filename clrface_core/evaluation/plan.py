@@ -37,8 +37,8 @@ def baselines(
         title, given, file = name.partition("=")
         try:
             if given:
-                files[title] = Path(file)
-                found[title] = Output(load_peer(files[title], device))
+                found[title] = Output(load_peer(Path(file), device))
+                files[title] = Path(file)  # only once it is loaded: the report hashes what was read
             elif name == "realesrgan":
                 path = weight_file(folder, REALESRGAN)
                 found["Real-ESRGAN x4plus"] = Output(load_peer(path, device))

@@ -129,8 +129,9 @@ def test_titles_say_what_departs_from_the_method() -> None:
 
 
 def test_baselines_by_name_and_what_is_missing(ours: ModelOutputs, tmp_path: Path) -> None:
-    found, missing, _ = baselines(["bicubic", "irn", "realesrgan", f"X={tmp_path / 'x.pth'}"], ours, tmp_path)
+    found, missing, files = baselines(["bicubic", "irn", "realesrgan", f"X={tmp_path / 'x.pth'}"], ours, tmp_path)
     assert list(found) == ["bicubic", "IRN alone"]
+    assert files == {}, "a file that could not be read cannot be hashed either"
     assert REALESRGAN in missing["realesrgan"] and "x.pth" in missing[f"X={tmp_path / 'x.pth'}"]
     with pytest.raises(CLRFaceError, match="got 'magic'"):
         baselines(["magic"], ours)
