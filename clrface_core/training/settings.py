@@ -15,7 +15,8 @@ CONFIG_DIR = Path(__file__).parent / "configs"
 def read_config(name: str | Path) -> dict[str, Any]:
     """A training config: one of the package's by name, or any JSON file of that form.
 
-    One that `extends` another takes its stages from there, and replaces single settings of them.
+    One that `extends` another takes its stages from there, and replaces single settings of them; unknown ones are an
+    error.
     """
     path = Path(name) if str(name).endswith(".json") else CONFIG_DIR / f"{name}.json"
     if not path.is_file():
@@ -28,8 +29,14 @@ def read_config(name: str | Path) -> dict[str, Any]:
     if "extends" not in config:
         return config
     stages = read_config(config["extends"])["stages"]
-    changed = {stage: settings | config.get("stages", {}).get(stage, {}) for stage, settings in stages.items()}
-    return {"model": config["model"], "stages": changed}
+    for stage, changes in config.get("stages", {}).items():
+        if unknown := changes.keys() - stages.get(stage, {}).keys():
+            raise CLRFaceError(
+                f"Expected settings that {config['extends']} has for {stage}, got {', '.join(sorted(unknown))} in "
+                f"{path}: correct or remove them."
+            )
+        stages[stage] |= changes
+    return {"model": config["model"], "stages": stages}
 
 
 def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:

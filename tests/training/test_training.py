@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -212,21 +213,35 @@ def test_the_refiner_meets_the_states_of_its_own_sampling(options: Callable[...,
     assert times == {0, 1, 2, 3}
 
 
-def test_identity_is_judged_on_whole_faces(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
+def test_the_refiner_learns_on_whole_faces(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
     prepare(tmp_path / "run", "vq", "irn", "refiner")
-    train(options("refiner", steps=2, overrides=("identity_share=1.0", "weights.identity=1.0")))
-    lines = [json.loads(line) for line in (tmp_path / "run" / "refiner" / "log.jsonl").read_text().splitlines()]
-    assert all(line.keys() >= {"identity", "latent"} and "pixel" not in line for line in lines if "total" in line)
+    trainer = train(options("refiner", steps=0, overrides=("weights.identity=1.0",)))
+    stage, latents, decoded, judged = trainer.stage, set(), set(), set()
+    assert stage.bundle.vq is not None and stage.judges.identity is not None
+    trainer.network.register_forward_pre_hook(lambda _, seen: latents.add(tuple(seen[0].shape)))
+    stage.bundle.vq.decoder.register_forward_pre_hook(lambda _, seen: decoded.add(tuple(seen[0].shape)))
+    stage.judges.identity.register_forward_pre_hook(lambda _, seen: judged.add(tuple(seen[0].shape)))
+    for seed in range(4):
+        terms = stage.loss(trainer.network, trainer.held_out, 0, torch.Generator().manual_seed(seed))
+        assert terms.keys() == {"latent", "pixel", "identity"}
+    assert latents == {(2, 3, 128, 128)}
+    assert decoded == {(2, 3, 8, 8), (1, 3, 64, 64)}, "a window of 32 px; for identity the first face, half-size"
+    assert judged == {(1, 3, 256, 256)}
 
-    prepare(tmp_path / "judged", "vq", "irn", "refiner")
-    trainer = train(options("refiner", run="judged", steps=0, overrides=("weights.identity=1.0",)))
-    stage, seen = trainer.stage, []
-    assert stage.judges.identity is not None
-    stage.judges.identity.register_forward_pre_hook(lambda _, faces: seen.append(tuple(faces[0].shape)))
-    for seed in range(8):
-        stage.loss(trainer.network, trainer.held_out, 0, torch.Generator().manual_seed(seed))
-    assert 0 < len(seen) < 16  # two looks, estimate and truth, at the first face of about half of the batches
-    assert set(seen) == {(1, 3, 256, 256)}
+
+def test_the_refiner_encodes_the_truth_only_where_it_is_asked_for(
+    options: Callable[..., TrainOptions], tmp_path: Path
+) -> None:
+    prepare(tmp_path / "run", "vq", "irn", "refiner")
+    seen: list[int] = []
+    for latent, trajectory, faces in ((1.0, 1.0, 6), (0.0, 0.0, 6), (0.0, 1.0, 4)):
+        overrides = (f"weights.latent={latent}", f"trajectory={trajectory}")
+        trainer = train(options("refiner", steps=0, overrides=overrides))
+        assert trainer.stage.bundle.vq is not None
+        trainer.stage.bundle.vq.encoder.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+        seen.clear()
+        trainer.stage.loss(trainer.network, trainer.held_out, 0, torch.Generator().manual_seed(0))
+        assert sum(seen) == faces, "of two faces: degraded, estimate and, at times, truth"
 
 
 def test_mask_learns_through_guidance_and_the_run_exports(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
@@ -289,14 +304,19 @@ def test_a_stage_can_start_anew_on_a_bundle(options: Callable[..., TrainOptions]
 
 
 def test_configs_extend_each_other(tmp_path: Path) -> None:
-    changed = {"extends": "s", "model": "s-f16", "stages": {"refiner": {"crop": 256}}}
+    changed: dict[str, Any] = {"extends": "s", "model": "s-f16", "stages": {"refiner": {"decode_crop": 256}}}
     (tmp_path / "mine.json").write_text(json.dumps(changed))
     plain, mine = read_config("s"), read_config(tmp_path / "mine.json")
-    assert mine["model"] == "s-f16" and mine["stages"]["refiner"]["crop"] == 256
-    assert mine["stages"]["refiner"] == plain["stages"]["refiner"] | {"crop": 256}
+    assert mine["model"] == "s-f16" and mine["stages"]["refiner"]["decode_crop"] == 256
+    assert mine["stages"]["refiner"] == plain["stages"]["refiner"] | {"decode_crop": 256}
     assert {name: mine["stages"][name] for name in ("vq", "irn", "mask")} == {
         name: plain["stages"][name] for name in ("vq", "irn", "mask")
     }
+
+    changed["stages"]["refiner"]["decode_corp"] = 256
+    (tmp_path / "mine.json").write_text(json.dumps(changed))
+    with pytest.raises(CLRFaceError, match=r"for refiner, got decode_corp in .*mine\.json"):
+        read_config(tmp_path / "mine.json")
 
 
 def test_export_without_a_trained_mask_has_none(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class MaskStage(RefinerStage):
     def _guided(self, network: Any, batch: Terms, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The estimate, the estimate after the masked move, the mask, and the clean faces."""
         assert self.judges.identity is not None
-        _, z_d, z_i, clean = self._latents(batch, self.settings["crop"], generator)
+        z_d, z_i = self._conditions(batch)
         estimate, alpha = self._estimate(z_d, z_i, generator)
         with torch.no_grad():
             target = self.judges.identity(self._half_size(z_i))
@@ -47,7 +47,7 @@ class MaskStage(RefinerStage):
         guidance = IdentityGuidance(
             self._half_size, self.judges.identity, target, strength=self.settings["strength"], mask=mask
         )
-        return estimate, guidance(estimate, alpha), mask, clean
+        return estimate, guidance(estimate, alpha), mask, batch["clean"]
 
     def loss(self, network: Any, batch: Terms, step: int, generator: torch.Generator) -> Terms:
         _, guided, mask, clean = self._guided(network, batch, generator)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 
 from ...diffusion.schedule import SCHEDULES, time_grid
@@ -32,14 +33,14 @@ def comparable(pictures: Tensor, sharp: Tensor) -> Tensor:
 
 class RefinerStage(Stage):
     """Clean latent from a noisy one, t <= t0: L1 on the latent; L1, LPIPS and a patch discriminator on the picture
-    it becomes; identity on whole faces.
+    it becomes; identity.
 
-    With probability `trajectory` a batch holds states that sampling itself visits, in runs of one of
-    `trajectory_steps` steps from noised z_I: there z_t carries the network's own guesses, not the truth, and
-    more steps only help a network that knows this. Otherwise a state is the truth noised to a random t. An original
-    of 256 px is enlarged, and judged by what 256 px show. Faces are cut to `crop` px (0: whole), because encoding
-    them is the dearest part of a step. Who it is shows in whole faces only: a share `identity_share` of the batches
-    is cut to its first `identity_faces` faces instead, and judged by its latents and identity.
+    The network always sees whole faces, as in use: norms and attention tell a part of a face from a whole one, and what
+    was learned on parts stayed there. What is dear is judged on a window of `decode_crop` px. With probability
+    `trajectory` a batch holds states that sampling itself visits, in runs of one of `trajectory_steps` steps from
+    noised z_I: there z_t carries the network's own guesses, not the truth, and more steps only help a network that
+    knows this. Otherwise a state is the truth noised to a random t. An original of 256 px is enlarged, and judged by
+    what 256 px show.
     """
 
     name = "refiner"
@@ -57,18 +58,17 @@ class RefinerStage(Stage):
         return self._data(Pairs, shards, seed, side=SIZE, mild=self.settings.get("mild", 0.0), enlarge=True)
 
     @torch.no_grad()
-    def _latents(self, batch: Terms, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """z_0, z_d, z_I and the clean pixels they belong to, cut to `side` px (0: whole faces)."""
-        assert self.bundle.vq is not None and self.bundle.irn is not None
-        estimate = self.bundle.irn(batch["degraded"])
-        faces = torch.cat((batch["clean"], batch["degraded"], estimate), dim=1)
-        if side:
-            # On multiples of 16 px, so that crops fall on whole latents and whole U-Net positions.
-            top, left = (16 * int(torch.randint((SIZE - side) // 16 + 1, (), generator=generator)) for _ in range(2))
-            faces = faces[..., top : top + side, left : left + side]
-        latents = self.bundle.vq.encode(rearrange(faces, "b (n c) h w -> (n b) c h w", n=3))
-        z_0, z_d, z_i = latents.chunk(3)
-        return z_0, z_d, z_i, faces[:, :3]
+    def _encoded(self, *faces: Tensor) -> tuple[Tensor, ...]:
+        """The latents of some batches of faces."""
+        assert self.bundle.vq is not None
+        return self.bundle.vq.encode(torch.cat(faces)).chunk(len(faces))
+
+    @torch.no_grad()
+    def _conditions(self, batch: Terms) -> tuple[Tensor, Tensor]:
+        """z_d and z_I."""
+        assert self.bundle.irn is not None
+        z_d, z_i = self._encoded(batch["degraded"], self.bundle.irn(batch["degraded"]))
+        return z_d, z_i
 
     def _noised(self, origin: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
         """Latents (B,C,h,w) after the forward process up to t (B,)."""
@@ -89,11 +89,12 @@ class RefinerStage(Stage):
         return z_t, grid[taken].expand(len(z_i)).to(z_i)
 
     def _state(
-        self, network: Any, z_0: Tensor, z_d: Tensor, z_i: Tensor, generator: torch.Generator
+        self, network: Any, truth: Callable[[], Tensor], z_d: Tensor, z_i: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """What the network is shown: z_t and t."""
         if float(torch.rand((), generator=generator)) < self.settings["trajectory"]:
             return self._visited(network, z_d, z_i, generator)
+        z_0 = truth()
         t = torch.rand(len(z_0), generator=generator).to(z_0) * self.config.t0
         return self._noised(z_0, t, generator), t
 
@@ -116,44 +117,36 @@ class RefinerStage(Stage):
         return self.bundle.vq.decode(F.avg_pool2d(z, 2))
 
     def _half_size_identity(self, z: Tensor, clean: Tensor) -> Tensor:
-        return self._identity(self._half_size(z), F.avg_pool2d(clean, 2))
+        some = slice(self.settings.get("identity_faces"))
+        return self._identity(self._half_size(z[some]), F.avg_pool2d(clean[some], 2))
 
     def loss(self, network: Any, batch: Terms, step: int, generator: torch.Generator) -> Terms:
-        if self.judges.identity and float(torch.rand((), generator=generator)) < self.settings["identity_share"]:
-            return self._loss_of_whole_faces(network, batch, generator)
-        z_0, z_d, z_i, clean = self._latents(batch, self.settings["crop"], generator)
-        z_t, t = self._state(network, z_0, z_d, z_i, generator)
+        clean, weights = batch["clean"], self.settings["weights"]
+        z_d, z_i = self._conditions(batch)
+        # Encoding costs as much as the network itself: the truth only where it is asked for, and once.
+        truth = cache(lambda: self._encoded(clean)[0])
+        z_t, t = self._state(network, truth, z_d, z_i, generator)
         estimate = network(z_t, z_d, z_i, t)
         window: list[Tensor] = []
-        if self.settings["weights"].get("pixel", 0) > 0 or self.settings["weights"].get("lpips", 0) > 0:
+        if any(weights.get(name, 0) > 0 for name in ("pixel", "lpips", "gan")):
             window += self._decoded(estimate, clean, batch["sharp"], generator)
         return self._weighted(
             {
-                "latent": lambda: latent_error(estimate, z_0, batch["sharp"]),
+                "latent": lambda: latent_error(estimate, truth(), batch["sharp"]),
                 "pixel": lambda: F.l1_loss(window[0], window[1]),
                 "lpips": lambda: self._perceptual(window[0], window[1], generator),
-                **(self._adversarial(window[0], window[1], step) if window else {}),
-            }
-        )
-
-    def _loss_of_whole_faces(self, network: Any, batch: Terms, generator: torch.Generator) -> Terms:
-        some = {key: faces[: self.settings["identity_faces"]] for key, faces in batch.items()}
-        z_0, z_d, z_i, clean = self._latents(some, 0, generator)
-        z_t, t = self._state(network, z_0, z_d, z_i, generator)
-        estimate = network(z_t, z_d, z_i, t)
-        return self._weighted(
-            {
-                "latent": lambda: latent_error(estimate, z_0, some["sharp"]),
                 "identity": lambda: self._half_size_identity(estimate, clean),
+                **(self._adversarial(window[0], window[1], step) if window else {}),
             }
         )
 
     def pictures(self, network: Any, batch: Terms, generator: torch.Generator) -> list[Tensor]:
         assert self.bundle.vq is not None
-        z_0, z_d, z_i, clean = self._latents(batch, self.settings["crop"], generator)
+        z_d, z_i = self._conditions(batch)
+        (z_0,) = self._encoded(batch["clean"])
         start = self._noised(z_i, torch.full((len(z_i),), self.config.t0).to(z_i), generator)
         restored = [
             ddim(lambda z, t: network(z, z_d, z_i, t), start, time_grid(self.config.t0, steps), self.schedule)
             for steps in (1, 4)
         ]
-        return [*(self.bundle.vq.decode(z) for z in (z_d, z_i, *restored, z_0)), clean]
+        return [*(self.bundle.vq.decode(z) for z in (z_d, z_i, *restored, z_0)), batch["clean"]]
