@@ -88,6 +88,8 @@ class Augmentation:
     colour: float = 0.15  # gain per channel
     gamma: float = 0.25
     saturation: float = 0.3
+    monochrome: float = 0.15  # probability of grey, or one tint: what old photographs are
+    vignette: float = 0.3  # probability of light that falls off: dark backgrounds are else taken for hair
     occlusion: float = 0.1  # probability of something in front of the face
 
 
@@ -97,12 +99,29 @@ def augment(face: Tensor, rng: np.random.Generator, config: Augmentation) -> Ten
         face = face.flip(2)
     if config.scale or config.rotate or config.shift:
         face = jitter(face, rng, config)
-    gain = torch.tensor(1 + config.colour * rng.uniform(-1, 1, size=3), dtype=torch.float32)[:, None, None]
-    grey = face.mean(0, keepdim=True)
-    face = grey + (face - grey) * (1 + config.saturation * rng.uniform(-1, 1))
-    face = (face * gain).clamp(0, 1)
-    face = face ** float(np.exp(config.gamma * rng.uniform(-1, 1)))
+    face = recolour(face, rng, config)
+    if rng.random() < config.vignette:
+        face = vignette(face, rng)
     return occlude(face, rng) if rng.random() < config.occlusion else face
+
+
+def recolour(face: Tensor, rng: np.random.Generator, config: Augmentation) -> Tensor:
+    """Other saturation (at times none), gain per channel and gamma."""
+    monochrome = rng.random() < config.monochrome
+    gain = torch.tensor(1 + config.colour * rng.uniform(-1, 1, size=3), dtype=torch.float32)[:, None, None]
+    if monochrome and rng.random() < 0.5:
+        gain = gain[:1]
+    saturation = 0.0 if monochrome else 1 + config.saturation * rng.uniform(-1, 1)
+    grey = face.mean(0, keepdim=True)
+    face = ((grey + (face - grey) * saturation) * gain).clamp(0, 1)
+    return face ** float(np.exp(config.gamma * rng.uniform(-1, 1)))
+
+
+def vignette(face: Tensor, rng: np.random.Generator) -> Tensor:
+    """Light that falls off as exp(-depth r^2) around a point near the middle, r in sides of the picture."""
+    centre, depth = rng.uniform(0.35, 0.65, size=2), rng.uniform(0.5, 8)
+    y, x = (((torch.arange(face.shape[1]) + 0.5) / face.shape[1] - c) ** 2 for c in centre)
+    return face * torch.exp(-depth * (y[:, None] + x))
 
 
 def jitter(face: Tensor, rng: np.random.Generator, config: Augmentation) -> Tensor:

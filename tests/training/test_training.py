@@ -20,12 +20,16 @@ from clrface_core.models.bundle import build, load_bundle, save_bundle
 from clrface_core.models.irn import IRN
 from clrface_core.models.mask import MaskHead
 from clrface_core.training.assemble import export
-from clrface_core.training.data import Augmentation, FaceShards, Pairs, augment, occlude, resize
+from clrface_core.training.data import Augmentation, FaceShards, Pairs, augment, occlude, resize, vignette
 from clrface_core.training.loop import TrainOptions, learning_rate, train
 from clrface_core.training.losses import negative_psnr
 from clrface_core.training.settings import override, read_config
 from clrface_core.training.stages import RefinerStage
 from clrface_core.training.stages.refiner import comparable, latent_error
+
+STILL = Augmentation(
+    flip=0, scale=0, rotate=0, shift=0, colour=0, gamma=0, saturation=0, monochrome=0, vignette=0, occlusion=0
+)
 
 
 @pytest.fixture
@@ -93,11 +97,30 @@ def test_degrading_a_reduced_face_is_reducing_a_degraded_one(smooth_picture: Cal
 
 def test_no_augmentation_changes_nothing(smooth_picture: Callable[..., torch.Tensor]) -> None:
     face = smooth_picture(64, 64)
-    still = Augmentation(flip=0, scale=0, rotate=0, shift=0, colour=0, gamma=0, saturation=0, occlusion=0)
-    assert torch.allclose(augment(face, np.random.default_rng(0), still), face, atol=1e-5)
+    assert torch.allclose(augment(face, np.random.default_rng(0), STILL), face, atol=1e-5)
     moved = augment(face, np.random.default_rng(0), Augmentation())
     assert moved.shape == face.shape and moved.min() >= 0 and moved.max() <= 1
     assert (moved - face).abs().mean() > 0.01
+
+
+def test_monochrome_faces_are_grey_or_of_one_tint(smooth_picture: Callable[..., torch.Tensor]) -> None:
+    face = 0.8 * smooth_picture(64, 64) + 0.1
+    greys = 0
+    for seed in range(20):
+        old = augment(face, np.random.default_rng(seed), replace(STILL, monochrome=1, colour=0.1))
+        tint = old / face.mean(0, keepdim=True)
+        assert torch.allclose(tint, tint[:, :1, :1].expand_as(tint), atol=1e-4), "one gain per channel, everywhere"
+        greys += bool(torch.allclose(old, old[:1].expand_as(old)))
+    assert 4 <= greys <= 16, "half of them"
+
+
+def test_a_vignette_darkens_outwards() -> None:
+    white = torch.ones(3, 64, 64)
+    for seed in range(20):
+        lit = vignette(white, np.random.default_rng(seed))
+        assert 0.99 < float(lit.max()) <= 1 and float(lit.min()) > 0
+        assert lit.argmin() in (0, 63, 63 * 64, 64 * 64 - 1), "darkest in a corner"
+        assert float(lit[:, 16:48, 16:48].mean()) > float(lit.mean())
 
 
 def test_an_occlusion_hides_a_part_and_leaves_the_rest(smooth_picture: Callable[..., torch.Tensor]) -> None:
