@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -201,7 +201,8 @@ def test_a_decoder_alone_can_be_trained_on(options: Callable[..., TrainOptions],
 
 
 def test_irn_learns(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
-    trainer = train(options("irn", steps=25, overrides=('mix={"b": 1.0}', "lr=0.005", "batch=1")))
+    overrides = ('mix={"b": 1.0}', "lr=0.005", "batch=1", f"augmentation={json.dumps(asdict(STILL))}")
+    trainer = train(options("irn", steps=25, overrides=overrides))
     degraded, clean = trainer.held_out["degraded"], trainer.held_out["clean"]
     irn = trainer.average.module
     assert isinstance(irn, IRN)
