@@ -201,6 +201,7 @@ def test_a_decoder_alone_can_be_trained_on(options: Callable[..., TrainOptions],
 
 
 def test_irn_learns(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
+    # A batch is one face: in 25 steps there is nothing to learn from faces that are recoloured every time.
     overrides = ('mix={"b": 1.0}', "lr=0.005", "batch=1", f"augmentation={json.dumps(asdict(STILL))}")
     trainer = train(options("irn", steps=25, overrides=overrides))
     degraded, clean = trainer.held_out["degraded"], trainer.held_out["clean"]
