@@ -25,9 +25,9 @@ class ModelConfig:
 
 
 _S = ModelConfig(
-    vq=VQConfig(ch=16, ch_mult=(1, 2, 6), num_res_blocks=1, n_embed=4096, norm_groups=0, mid_attention=False),
+    vq=VQConfig(ch=16, ch_mult=(1, 2, 6), num_res_blocks=1, n_embed=16384, norm_groups=0, mid_attention=False),
     irn=IRNConfig(UNetConfig(widths=(96, 128, 256), blocks=(2, 2, 3)), patch=4, reduce=2),
-    refiner=RefinerConfig(UNetConfig(widths=(64, 128, 256), blocks=(1, 2, 3))),
+    refiner=RefinerConfig(UNetConfig(widths=(64, 128, 256), blocks=(2, 2, 3))),
     mask=MaskConfig(maps=1),
 )
 
@@ -65,6 +65,6 @@ CONFIGS: dict[str, ModelConfig] = {
     "s-f16": _compressing((1, 2, 6, 6, 6), 8),
     "s-f32": _compressing((1, 2, 6, 6, 6, 6), 16),
     "s-codebook-1024": replace(_S, vq=replace(_S.vq, n_embed=1024)),
-    "s-codebook-16384": replace(_S, vq=replace(_S.vq, n_embed=16384)),
+    "s-codebook-4096": replace(_S, vq=replace(_S.vq, n_embed=4096)),
     "s-unconditional": replace(_S, refiner=replace(_S.refiner, conditional=False)),
 }

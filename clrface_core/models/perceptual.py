@@ -83,7 +83,8 @@ class LPIPS(nn.Module):
         for index, layer in enumerate(self.features[: self.taps[-1] + 1]):
             h = layer(h)
             if index in self.taps:
-                found.append(h / (h.square().sum(1, keepdim=True).sqrt() + 1e-10))
+                # Bounded below, as the root's gradient is infinite where no channel answers.
+                found.append(h / (h.square().sum(1, keepdim=True).clamp_min(1e-20).sqrt() + 1e-10))
         return found
 
     def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:

@@ -125,14 +125,15 @@ def vignette(face: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def jitter(face: Tensor, rng: np.random.Generator, config: Augmentation) -> Tensor:
-    """A small random similarity. It costs the finest detail, so that who learns texture does without."""
+    """A small random similarity, bicubic. It costs some of the finest detail: who learns texture does without."""
     scale = 1 + config.scale * rng.uniform(-1, 1)
     angle = np.deg2rad(config.rotate) * rng.uniform(-1, 1)
     dx, dy = config.shift * 2 * rng.uniform(-1, 1, size=2)
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
     theta = torch.tensor([[[cos, -sin, dx], [sin, cos, dy]]], dtype=torch.float32)
     grid = F.affine_grid(theta, [1, 3, *face.shape[1:]], align_corners=False)
-    return F.grid_sample(face[None], grid, mode="bilinear", padding_mode="reflection", align_corners=False)[0]
+    moved = F.grid_sample(face[None], grid, mode="bicubic", padding_mode="reflection", align_corners=False)[0]
+    return moved.clamp(0, 1)
 
 
 def occlude(face: Tensor, rng: np.random.Generator) -> Tensor:
@@ -175,27 +176,28 @@ class Steps(Dataset[dict[str, Tensor]]):
         samples = [self.sample(np.random.default_rng((self.seed, step, self.first + i))) for i in range(self.batch)]
         return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
 
-    def face(self, rng: np.random.Generator, side: int = SIZE) -> Tensor:
-        """A clean, augmented face at its own resolution, or at `side` where that is less."""
+    def picture(self, rng: np.random.Generator, side: int = SIZE) -> Tensor:
+        """A face as uint8 (3,S,S), at its own resolution, or at `side` where that is less."""
         index = self.shards.draw(rng, self.mix)
-        picture = self.shards[index] if side >= SIZE else self.shards.reduced(index, side)
-        return augment(picture.float() / 255, rng, self.augmentation)
+        return self.shards[index] if side >= SIZE else self.shards.reduced(index, side)
 
     def sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
         raise NotImplementedError(f"{type(self).__name__} must say what a sample is")
 
 
 class Crops(Steps):
-    """`clean`: square crops of `side` px at the pictures' own resolution, for the VQ."""
+    """`clean`: square crops of `side` px at the pictures' own resolution, for the VQ. Only the crop is augmented:
+    that takes a quarter of the time."""
 
     def __init__(self, *args, side: int = 128) -> None:  # type: ignore[no-untyped-def]
         super().__init__(*args)
         self.side = side
 
     def sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        face = self.face(rng)
+        face = self.picture(rng)
         top, left = (int(rng.integers(extent - self.side + 1)) for extent in face.shape[1:])
-        return {"clean": face[:, top : top + self.side, left : left + self.side]}
+        crop = face[:, top : top + self.side, left : left + self.side]
+        return {"clean": augment(crop.float() / 255, rng, self.augmentation)}
 
 
 class Pairs(Steps):
@@ -216,7 +218,7 @@ class Pairs(Steps):
         self.side, self.mild, self.enlarge = side, mild, enlarge
 
     def sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        face = self.face(rng, self.side)
+        face = augment(self.picture(rng, self.side).float() / 255, rng, self.augmentation)
         sharp = face.shape[1] >= self.side
         if not sharp and not self.enlarge:
             raise CLRFaceError(
@@ -238,11 +240,16 @@ def resize(face: Tensor, side: int) -> Tensor:
     return F.interpolate(face[None], (side, side), mode="bicubic", align_corners=False)[0].clamp(0, 1)
 
 
-def batches(dataset: Steps, start: int, stop: int, workers: int) -> Iterator[dict[str, Tensor]]:
-    """The batches of steps start..stop-1, in order, decoded by `workers` processes (0: by this one)."""
+def batches(
+    dataset: Steps, start: int, stop: int, workers: int, *, pinned: bool = False
+) -> Iterator[dict[str, Tensor]]:
+    """The batches of steps start..stop-1, in order, decoded by `workers` processes (0: by this one).
+
+    pinned: in page-locked memory, from where a GPU can fetch them while it computes.
+    """
     loader = DataLoader(
         dataset, batch_size=None, sampler=range(start, stop), num_workers=workers,
-        prefetch_factor=4 if workers else None, worker_init_fn=_one_thread,
+        prefetch_factor=2 if workers else None, worker_init_fn=_one_thread, pin_memory=pinned,
     )  # fmt: skip
     return iter(loader)
 

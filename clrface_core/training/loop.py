@@ -37,10 +37,16 @@ from .settings import override, read_config
 from .stages import STAGES, Judges, Stage
 
 
+ENDLESS = 2**31
+"""Steps of a stage that the clock ends."""
+
+
 @dataclass
 class TrainOptions:
     """What the command line decides; everything else stands in the config file.
 
+    minutes: stop after so long. Where `steps` is null in the settings it is the time that the stage has in all, resumed
+        parts included, and the learning rate comes down by the clock.
     init: a bundle to go on from, say the bundled one; a stage that the run folder already holds comes from there.
     fresh: the stage's own network starts from random weights all the same.
     """
@@ -62,11 +68,10 @@ class TrainOptions:
     progress: bool = True
 
 
-def learning_rate(step: int, settings: dict[str, Any]) -> float:
-    """Linear warm-up, then a cosine to a hundredth of the peak at `steps`."""
+def learning_rate(step: int, progress: float, settings: dict[str, Any]) -> float:
+    """Linear warm-up over steps, and a cosine to a hundredth of the peak where `progress`, from 0, reaches 1."""
     warm = min(1.0, (step + 1) / settings["warmup"])
-    progress = min(1.0, step / settings["steps"])
-    return settings["lr"] * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
+    return settings["lr"] * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, progress))) / 2)
 
 
 def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
@@ -88,8 +93,11 @@ class Trainer:
         self.settings = override(config["stages"][options.stage], options.overrides)
         if options.steps is not None:
             self.settings["steps"] = options.steps
+        if self.settings["steps"] is None and options.minutes is None:
+            raise CLRFaceError("Expected an end for this stage, but steps is null: set steps or pass --minutes.")
         self.team = find_team(options.device)
         self.device = self.team.device(options.device)
+        torch.backends.cudnn.benchmark = self.device.type == "cuda"  # sizes stay the same all along
         torch.manual_seed(options.seed)  # the networks' initial weights; nothing else draws from it
         bundle = assemble(options.run, config["model"], options.init, options.stage if options.fresh else "")
         bundle = bundle.to(self.device, memory_format=torch.channels_last)
@@ -97,18 +105,21 @@ class Trainer:
         self.stage: Stage = STAGES[options.stage](bundle, self._judges(), self.settings)
         self.stage.team = self.team
         self.network = self.stage.trained.train()
-        decay = self.settings["ema"]
-        self.average = AveragedModel(
-            self.network,
-            avg_fn=lambda mean, new, n: torch.lerp(mean, new, 1 - min(decay, (1 + float(n)) / (10 + float(n)))),
-        )
+        self.average = AveragedModel(self.network, multi_avg_fn=self._move_average)
         self.optimiser = self._optimiser()
         self.dataset = self.stage.dataset(FaceShards(options.data), options.seed)
         self.dataset.first = self.team.rank * self.dataset.batch
         self.held_out = self._held_out_batch()
         self.step = 0
+        self.spent = 0.0  # minutes of former calls
+        self.started = time.monotonic()
         self.folder = options.run / options.stage
         self.folder.mkdir(parents=True, exist_ok=True)
+
+    def _move_average(self, means: Sequence[Tensor], new: Sequence[Tensor], count: Tensor | int) -> None:
+        """A moving average, short at first. All weights at once: on a GPU launches cost more than the arithmetic."""
+        share = 1 - min(self.settings["ema"], (1 + float(count)) / (10 + float(count)))
+        torch._foreach_lerp_(list(means), list(new), share)
 
     def _optimiser(self) -> torch.optim.Optimizer:
         rate, decay = self.settings["lr"], self.settings["weight_decay"]
@@ -124,6 +135,9 @@ class Trainer:
             )
         lpips = LPIPS.load(self.options.perceptual).to(self.device) if weights.get("lpips", 0) > 0 else None  # type: ignore[arg-type]
         embed = load_identity("sface", device=self.device) if weights.get("identity", 0) > 0 else None
+        if self.device.type == "cuda":
+            for judge in filter(None, (lpips, embed)):
+                judge.to(memory_format=torch.channels_last)
         return Judges(lpips, embed)
 
     def _held_out_batch(self) -> dict[str, Tensor]:
@@ -134,11 +148,11 @@ class Trainer:
         return {key: value.to(self.device) for key, value in dataset[0].items()}
 
     def update(self, batch: dict[str, Tensor]) -> dict[str, float]:
-        """One optimiser step; returns the figures to log."""
-        rate = learning_rate(self.step, self.settings)
+        """One optimiser step; returns the figures to log. A step whose gradient is not finite is left out, and says so."""
+        rate = learning_rate(self.step, self.progress(), self.settings)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        batch = {key: value.to(self.device) for key, value in batch.items()}
+        batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
         with self._precision():
             noise = step_generator(self.options.seed, self.step, self.team.rank)
             terms = self.stage.loss(self.network, batch, self.step, noise)
@@ -149,13 +163,34 @@ class Trainer:
         total.backward()
         self.team.average_gradients(self.network.parameters())
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings["clip"])
-        self.optimiser.step()
-        self.average.update_parameters(self.network)
+        finite = bool(torch.isfinite(norm))
+        if finite:
+            self.optimiser.step()
+            self.average.update_parameters(self.network)
         figures = {name: float(term.detach()) for name, term in terms.items()}
         figures |= {"total": float(total.detach()), "grad_norm": float(norm), "lr": rate}
+        figures |= {} if finite else {"skipped": 1.0}
         figures |= self.stage.after_step(self.step)
         self.step += 1
         return figures
+
+    def minutes(self) -> float:
+        """How long this call has taken; where the clock decides, the calls that it resumed as well."""
+        before = self.spent if self.settings["steps"] is None else 0.0
+        return before + (time.monotonic() - self.started) / 60
+
+    def progress(self) -> float:
+        """The part of the schedule that is done: of the steps, or where those are not given, of the time."""
+        steps, minutes = self.settings["steps"], self.options.minutes
+        if steps is not None:
+            return self.step / max(steps, 1)
+        assert minutes is not None
+        return float(self.team.as_first(torch.tensor(self.minutes() / max(minutes, 1e-9))))
+
+    def batches(self) -> Iterator[dict[str, Tensor]]:
+        """The batches of this step and all that follow."""
+        stop = ENDLESS if self.settings["steps"] is None else self.settings["steps"]
+        return batches(self.dataset, self.step, stop, self.options.workers, pinned=self.device.type == "cuda")
 
     def over(self, here: bool) -> bool:
         """Whether the first process wants to stop: they all stop after the same step."""
@@ -185,6 +220,7 @@ class Trainer:
         torch.save(
             {
                 "step": self.step,
+                "minutes": self.minutes(),
                 "network": self.network.state_dict(),
                 "average": self.average.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
@@ -215,6 +251,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.stage.load_state(state["stage"])
         self.step = state["step"]
+        self.spent = state.get("minutes", 0.0)
         return True
 
 
@@ -234,7 +271,7 @@ def train(options: TrainOptions) -> Trainer:
 
 def _follow(trainer: Trainer) -> None:
     """What a process does that is not the first."""
-    for batch in batches(trainer.dataset, trainer.step, trainer.settings["steps"], trainer.options.workers):
+    for batch in trainer.batches():
         trainer.update(batch)
         if trainer.over(False):
             return
@@ -243,7 +280,7 @@ def _follow(trainer: Trainer) -> None:
 def _lead(trainer: Trainer, resumed: bool) -> None:
     options, settings = trainer.options, trainer.settings
     curves = Curves(trainer.folder)
-    started = saved = time.monotonic()
+    saved = time.monotonic()
     bar = tqdm(
         total=settings["steps"],
         initial=trainer.step,
@@ -254,7 +291,7 @@ def _lead(trainer: Trainer, resumed: bool) -> None:
     if resumed:
         bar.write(f"resuming {options.stage} at step {trainer.step}")
     try:
-        for batch in batches(trainer.dataset, trainer.step, settings["steps"], options.workers):
+        for batch in trainer.batches():
             figures = trainer.update(batch)
             bar.update()
             if trainer.step % settings["log_every"] == 0 or "codebook_use" in figures:
@@ -265,7 +302,7 @@ def _lead(trainer: Trainer, resumed: bool) -> None:
             if time.monotonic() - saved > 60 * settings["save_minutes"]:
                 trainer.save()
                 saved = time.monotonic()
-            if trainer.over(options.minutes is not None and time.monotonic() - started > 60 * options.minutes):
+            if trainer.over(options.minutes is not None and trainer.minutes() > options.minutes):
                 break
     finally:
         # Also on an interrupt: what was learned since the last checkpoint is kept.

@@ -36,12 +36,21 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         assert closure is None, "losses are not evaluated anew"
         for group in self.param_groups:
-            move = _muon if group["orthogonal"] else _adam
             rate = group["lr"] * group["share"]
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.mul_(1 - rate * group["weight_decay"])
-                    parameter.sub_(rate * move(parameter, self.state[parameter], group["betas"]))
+            learning = [parameter for parameter in group["params"] if parameter.grad is not None]
+            for parameters in _alike(learning) if group["orthogonal"] else [learning]:
+                move = _muon if group["orthogonal"] else _adam
+                moves = move(parameters, [self.state[parameter] for parameter in parameters], group["betas"])
+                torch._foreach_mul_(parameters, 1 - rate * group["weight_decay"])
+                torch._foreach_sub_(parameters, moves, alpha=rate)
+
+
+def _alike(parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """The same, by shape: what a GPU orthogonalises at once. On a CPU, which has no launches to save, one by one."""
+    by_shape: dict[Any, list[nn.Parameter]] = {}
+    for number, parameter in enumerate(parameters):
+        by_shape.setdefault(number if parameter.device.type == "cpu" else parameter.shape, []).append(parameter)
+    return list(by_shape.values())
 
 
 def optimiser(network: nn.Module, lr: float, weight_decay: float) -> Muon:
@@ -54,38 +63,49 @@ def optimiser(network: nn.Module, lr: float, weight_decay: float) -> Muon:
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """(m,n) with all singular values pulled towards 1: five rounds of Newton and Schulz's iteration.
+    """(..,m,n) with all singular values pulled towards 1: five rounds of Newton and Schulz's iteration.
 
     A round multiplies x by a polynomial of x x^T. All rounds are therefore one polynomial of the first x x^T, which is
     gathered on the short side: on a convolution's 256 x 2304 that takes a quarter of the time.
     """
     a, b, c = NEWTON_SCHULZ
-    x = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    square = x @ x.T
-    identity = torch.eye(len(square), dtype=x.dtype, device=x.device)
+    x = matrix / (torch.linalg.matrix_norm(matrix, keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    square = x @ x.mT
+    identity = torch.eye(square.shape[-1], dtype=x.dtype, device=x.device)
     gathered = identity
     for _ in range(5):
         factor = a * identity + b * square + c * square @ square
         gathered = factor @ gathered
         square = factor @ square @ factor
     x = gathered @ x
-    return x.T if tall else x
+    return x.mT if tall else x
 
 
-def _muon(parameter: Tensor, state: dict[str, Any], betas: tuple[float, float]) -> Tensor:
-    assert parameter.grad is not None
-    momentum = state.setdefault("momentum", torch.zeros_like(parameter))
-    momentum.lerp_(parameter.grad, 1 - MOMENTUM)
-    direction = parameter.grad.lerp(momentum, MOMENTUM).reshape(len(parameter), -1)
-    return (0.2 * max(direction.shape) ** 0.5 * orthogonalised(direction)).reshape(parameter.shape)
+def _muon(parameters: list[nn.Parameter], states: list[dict[str, Any]], betas: tuple[float, float]) -> list[Tensor]:
+    """The steps of parameters of one shape."""
+    directions = []
+    for parameter, state in zip(parameters, states, strict=True):
+        assert parameter.grad is not None
+        momentum = state.setdefault("momentum", torch.zeros_like(parameter))
+        momentum.lerp_(parameter.grad, 1 - MOMENTUM)
+        directions.append(parameter.grad.lerp(momentum, MOMENTUM).reshape(len(parameter), -1))
+    shape = directions[0].shape
+    steps = 0.2 * max(shape) ** 0.5 * orthogonalised(torch.stack(directions))
+    return [step.reshape(parameter.shape) for step, parameter in zip(steps, parameters, strict=True)]
 
 
-def _adam(parameter: Tensor, state: dict[str, Any], betas: tuple[float, float]) -> Tensor:
-    """Kingma & Ba 2015, with bias correction."""
-    assert parameter.grad is not None
-    count = state["count"] = state.get("count", 0) + 1
-    mean = state.setdefault("mean", torch.zeros_like(parameter)).lerp_(parameter.grad, 1 - betas[0])
-    square = state.setdefault("square", torch.zeros_like(parameter)).lerp_(parameter.grad.square(), 1 - betas[1])
-    return (mean / (1 - betas[0] ** count)) / ((square / (1 - betas[1] ** count)).sqrt() + 1e-8)
+def _adam(parameters: list[nn.Parameter], states: list[dict[str, Any]], betas: tuple[float, float]) -> list[Tensor]:
+    """Kingma & Ba 2015, with bias correction. All parameters at once: on a GPU launches cost more than the arithmetic."""
+    gradients = [parameter.grad for parameter in parameters]
+    for parameter, state in zip(parameters, states, strict=True):
+        state["count"] = state.get("count", 0) + 1
+        state.setdefault("mean", torch.zeros_like(parameter))
+        state.setdefault("square", torch.zeros_like(parameter))
+    means, squares = ([state[name] for state in states] for name in ("mean", "square"))
+    torch._foreach_lerp_(means, gradients, 1 - betas[0])
+    torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - betas[1])
+    scales = torch._foreach_sqrt(torch._foreach_div(squares, [1 - betas[1] ** state["count"] for state in states]))
+    torch._foreach_add_(scales, 1e-8)
+    return torch._foreach_div(torch._foreach_div(means, [1 - betas[0] ** state["count"] for state in states]), scales)
