@@ -10,7 +10,7 @@ SCRIPT = """
 import sys
 from clrface_core import Restorer
 result = Restorer(device="cpu", dtype="float32").restore("samples/grace-hopper.jpg", identity=1.0)
-print(len(result.chosen), *sorted({"torch._dynamo", "sympy", "torchvision", "scipy", "facexlib"} & set(sys.modules)))
+print(len(result.chosen), *sorted({"torch._dynamo", "sympy", "torchvision", "facexlib"} & set(sys.modules)))
 """
 
 

@@ -36,7 +36,6 @@ from .parallel import find_team
 from .settings import override, read_config
 from .stages import STAGES, Judges, Stage
 
-
 ENDLESS = 2**31
 """Steps of a stage that the clock ends."""
 
@@ -148,7 +147,7 @@ class Trainer:
         return {key: value.to(self.device) for key, value in dataset[0].items()}
 
     def update(self, batch: dict[str, Tensor]) -> dict[str, float]:
-        """One optimiser step; returns the figures to log. A step whose gradient is not finite is left out, and says so."""
+        """One optimiser step; returns the figures to log. One whose gradient is not finite is left out, and says so."""
         rate = learning_rate(self.step, self.progress(), self.settings)
         for group in self.optimiser.param_groups:
             group["lr"] = rate

@@ -37,7 +37,7 @@ class Muon(torch.optim.Optimizer):
         assert closure is None, "losses are not evaluated anew"
         for group in self.param_groups:
             rate = group["lr"] * group["share"]
-            learning = [parameter for parameter in group["params"] if parameter.grad is not None]
+            learning: list[Tensor] = [parameter for parameter in group["params"] if parameter.grad is not None]
             for parameters in _alike(learning) if group["orthogonal"] else [learning]:
                 move = _muon if group["orthogonal"] else _adam
                 moves = move(parameters, [self.state[parameter] for parameter in parameters], group["betas"])
@@ -45,9 +45,9 @@ class Muon(torch.optim.Optimizer):
                 torch._foreach_sub_(parameters, moves, alpha=rate)
 
 
-def _alike(parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:
+def _alike(parameters: list[Tensor]) -> list[list[Tensor]]:
     """The same, by shape: what a GPU orthogonalises at once. On a CPU, which has no launches to save, one by one."""
-    by_shape: dict[Any, list[nn.Parameter]] = {}
+    by_shape: dict[Any, list[Tensor]] = {}
     for number, parameter in enumerate(parameters):
         by_shape.setdefault(number if parameter.device.type == "cpu" else parameter.shape, []).append(parameter)
     return list(by_shape.values())
@@ -83,7 +83,7 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
-def _muon(parameters: list[nn.Parameter], states: list[dict[str, Any]], betas: tuple[float, float]) -> list[Tensor]:
+def _muon(parameters: list[Tensor], states: list[dict[str, Any]], betas: tuple[float, float]) -> list[Tensor]:
     """The steps of parameters of one shape."""
     directions = []
     for parameter, state in zip(parameters, states, strict=True):
@@ -96,9 +96,9 @@ def _muon(parameters: list[nn.Parameter], states: list[dict[str, Any]], betas: t
     return [step.reshape(parameter.shape) for step, parameter in zip(steps, parameters, strict=True)]
 
 
-def _adam(parameters: list[nn.Parameter], states: list[dict[str, Any]], betas: tuple[float, float]) -> list[Tensor]:
-    """Kingma & Ba 2015, with bias correction. All parameters at once: on a GPU launches cost more than the arithmetic."""
-    gradients = [parameter.grad for parameter in parameters]
+def _adam(parameters: list[Tensor], states: list[dict[str, Any]], betas: tuple[float, float]) -> list[Tensor]:
+    """Kingma & Ba 2015, with bias correction; all at once, as on a GPU launches cost more than the arithmetic."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     for parameter, state in zip(parameters, states, strict=True):
         state["count"] = state.get("count", 0) + 1
         state.setdefault("mean", torch.zeros_like(parameter))
@@ -108,4 +108,5 @@ def _adam(parameters: list[nn.Parameter], states: list[dict[str, Any]], betas: t
     torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - betas[1])
     scales = torch._foreach_sqrt(torch._foreach_div(squares, [1 - betas[1] ** state["count"] for state in states]))
     torch._foreach_add_(scales, 1e-8)
-    return torch._foreach_div(torch._foreach_div(means, [1 - betas[0] ** state["count"] for state in states]), scales)
+    unbiased = torch._foreach_div(means, [1 - betas[0] ** state["count"] for state in states])
+    return list(torch._foreach_div(unbiased, scales))

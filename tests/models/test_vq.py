@@ -6,7 +6,15 @@ import torch.nn.functional as F
 
 from clrface_core.errors import CLRFaceError
 from clrface_core.models.configs import CONFIGS
-from clrface_core.models.vq import Codebook, Upsample, VQConfig, VQModel, standardise_latents
+from clrface_core.models.vq import (
+    Codebook,
+    Upsample,
+    VQConfig,
+    VQModel,
+    _by_products,
+    _by_tree,
+    standardise_latents,
+)
 
 
 @pytest.mark.parametrize("compression", [4, 8, 16, 32])
@@ -32,6 +40,19 @@ def test_nearest_is_the_brute_force_answer() -> None:
     z_q, indices = book(z)
     assert torch.equal(indices.flatten(), wanted)
     assert torch.equal(z_q[1, :, 5, 7], book.embedding.weight[indices[1, 5, 7]])
+
+
+def test_the_tree_and_all_distances_find_the_same_entries() -> None:
+    generator = torch.Generator().manual_seed(0)
+    points, entries = torch.randn(20_000, 3, generator=generator), torch.randn(500, 3, generator=generator)
+    assert torch.equal(_by_tree(points, entries), _by_products(points, entries))
+
+
+@pytest.mark.parametrize("channels", [3, 8])
+def test_latents_that_are_not_finite_are_not_quantised(channels: int) -> None:
+    """NaN is nearest to nothing: it must not become a pixel."""
+    with pytest.raises(CLRFaceError, match="finite latents"):
+        Codebook(4, channels)(torch.full((1, channels, 2, 2), float("nan")))
 
 
 def test_codebook_entries_map_to_themselves_in_bfloat16() -> None:

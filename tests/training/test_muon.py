@@ -42,6 +42,13 @@ def test_inner_convolutions_are_orthogonalised_and_nothing_else() -> None:
     assert len(others["params"]) == len(list(network.parameters())) - 1
 
 
+def test_matrices_of_one_shape_may_move_together() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pair = torch.randn(2, 8, 30, generator=generator)
+    together, alone = orthogonalised(pair), torch.stack([orthogonalised(matrix) for matrix in pair])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
 def test_it_descends_and_weight_decay_shrinks() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(4, 16, 3, padding=1), nn.SiLU(), nn.Conv2d(16, 4, 3, padding=1))

@@ -1,10 +1,12 @@
 """The four stages learn, resume bit-exactly, and end in a bundle that loads."""
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,12 @@ from clrface_core.evaluation.pixels import psnr
 from clrface_core.models.bundle import build, load_bundle, save_bundle
 from clrface_core.models.irn import IRN
 from clrface_core.models.mask import MaskHead
+from clrface_core.training.adversary import find_adversary
 from clrface_core.training.assemble import export
 from clrface_core.training.data import Augmentation, FaceShards, Pairs, augment, occlude, resize, vignette
-from clrface_core.training.loop import TrainOptions, learning_rate, train
+from clrface_core.training.loop import Trainer, TrainOptions, learning_rate, train
 from clrface_core.training.losses import negative_psnr
+from clrface_core.training.parallel import Team
 from clrface_core.training.settings import override, read_config
 from clrface_core.training.stages import RefinerStage
 from clrface_core.training.stages.refiner import comparable, latent_error
@@ -358,6 +362,60 @@ def test_learning_rate_warms_up_and_falls() -> None:
     assert rates[0] == pytest.approx(0.1) and max(rates) == max(rates[:11])
     assert all(a >= b for a, b in pairwise(rates[10:]))
     assert rates[100] == pytest.approx(0.01)
+
+
+def test_the_clock_can_end_a_stage(
+    options: Callable[..., TrainOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a number of steps the learning rate comes down with the time, over resumed parts as over one."""
+    seconds = count()  # a clock that moves on whenever it is looked at
+    monkeypatch.setattr("clrface_core.training.loop.time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    with pytest.raises(CLRFaceError, match="pass --minutes"):
+        train(options("irn", overrides=("steps=null",)))
+    timed = options("irn", overrides=("steps=null", "log_every=1", "warmup=1"), minutes=0.5)
+    first = train(timed)
+    rates = [row["lr"] for row in losses_of(tmp_path / "run", "irn")]
+    assert first.step == len(rates) > 3
+    assert all(a >= b for a, b in pairwise(rates)) and rates[-1] < 0.5 * rates[0]
+    again = train(timed)
+    assert again.step == first.step + 1, "its time was over"
+    assert losses_of(tmp_path / "run", "irn")[-1]["lr"] == pytest.approx(0.01 * again.settings["lr"])
+    with_more = train(replace(timed, minutes=1.0))
+    assert with_more.step > again.step + 2
+
+
+def test_a_step_without_a_finite_gradient_is_left_out(
+    options: Callable[..., TrainOptions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(options("irn"))
+    before = copy.deepcopy(trainer.network.state_dict())
+
+    def at_the_roots_edge(network: torch.nn.Module, *_: object) -> dict[str, torch.Tensor]:
+        return {"l1": (0 * torch.cat([p.flatten() for p in network.parameters()]).sum()).sqrt()}
+
+    monkeypatch.setattr(trainer.stage, "loss", at_the_roots_edge)
+    figures = trainer.update(trainer.dataset[0])
+    assert figures["skipped"] == 1 and trainer.step == 1
+    assert all(torch.equal(value, before[key]) for key, value in trainer.network.state_dict().items())
+    monkeypatch.undo()
+    assert "skipped" not in trainer.update(trainer.dataset[1])
+    assert any(not torch.equal(value, before[key]) for key, value in trainer.network.state_dict().items())
+
+
+def test_the_adversary_pulls_as_hard_as_a_mean_absolute_error() -> None:
+    """However steep the discriminator is."""
+    torch.manual_seed(0)
+    settings = {"weights": {"gan": 1.0}, "gan_from": 0, "gan_lr": 0.01}
+    adversary = find_adversary(settings, torch.device("cpu"))
+    assert adversary is not None
+    clean = torch.rand(2, 3, 32, 32)
+    wanted = 1 / clean.numel()
+    for _ in range(3):
+        restored = (clean * 0.5).requires_grad_()
+        adversary.term(restored, clean).backward()
+        assert restored.grad is not None
+        assert float(restored.grad.square().mean().sqrt()) == pytest.approx(wanted, rel=1e-3)
+        adversary.learn(Team())
 
 
 def test_the_psnr_term_is_minus_the_psnr_that_evaluation_reports() -> None:
