@@ -67,6 +67,16 @@ def test_its_sample_pictures_and_files_are_there() -> None:
             assert (ROOT / folder / name).is_file(), f"{folder}{name}"
 
 
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/training.md", "docs/evaluation.md", "docs/ablations.md", "docs/report/report.md"]
+)
+def test_what_the_documents_link_to_is_there(document: str) -> None:
+    """On a clean clone: a picture that git ignores is there on its maker's disk alone."""
+    path = ROOT / document
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text())
+    assert [link for link in links if not (path.parent / link).is_file()] == []
+
+
 def test_its_table_lists_the_options_of_restore_and_no_others() -> None:
     table = README.split("`clrface restore INPUT... -o OUT`:")[1].split("\n\n")[1]
     rows = [row.split("|")[1] for row in table.splitlines()[2:]]
