@@ -1,26 +1,27 @@
-"""Photo to faces to crops, crops through the networks, crops back into the photo: the whole flow in one object."""
+"""Photos to faces to crops, crops through the networks, crops back into their photos: the one flow."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .diffusion.refine import Sampling
 from .errors import CLRFaceError
 from .faces.align import Alignment, align_faces
 from .faces.detect import Detector, Face, load_detector, order_faces
-from .faces.paste import paste_faces
+from .faces.paste import Blending, paste_faces
+from .faces.select import Detection, select_faces
 from .faces.warp import resize
-from .inputs import as_photo
-from .models.bundle import Bundle
-from .models.identity import IdentityNet
-from .photo import Photo, write_photo
-from .stages import SIZE, FaceStages, Progress, Sampling
+from .photo import Photo, as_photo, write_photo
+from .precision import ran_out_of_memory
+from .restorer import FaceRestorer, Progress
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Restoration:
 
     photo: the picture with its faces restored, ready to be written (alpha and bit depth as they came).
     mask: (1,H,W) float32 in [0,1]: where it is 0, the picture is untouched to the bit.
-    faces: all faces found, in the order of their numbers. chosen: the numbers of those restored.
-    crops, restored_crops: (N,3,512,512) float32 [0,1], one per chosen face, before and after.
+    faces: all faces found; a face's id is its place in this list. chosen: the ids of those restored.
+    crops, restored_crops: (N,3,S,S) float32 [0,1], one per chosen face, before and after.
     alignment: where the crops lie in the photo.
     """
 
@@ -48,90 +49,199 @@ class Restoration:
         return self.photo.rgb
 
     def save(self, path: Path | str) -> None:
-        """Write the restored picture as PNG; nothing is left at `path` if that fails."""
+        """Write the restored picture (see `write_photo`); nothing is left at `path` if that fails."""
         write_photo(Path(path), self.photo)
 
 
-class Restorer(FaceStages):
-    """Restores the faces of photos with one model.
+@dataclass
+class _Waiting:
+    """A photo whose faces are not all restored yet, or whose restoration failed."""
 
-    model, device, dtype, identity_net, batch_size: see `FaceStages`.
-    detector: "yunet", "retinaface_mobile0.25", "retinaface_resnet50", or any object with `detect`.
-    detector_weights: a file in place of the detector's own. score_threshold: lowest score of a face, in (0,1).
-    """
+    photo: Photo
+    faces: list[Face]
+    chosen: list[int]
+    crops: Tensor
+    alignment: Alignment
+    region: Tensor | None
+    restored: list[Tensor] = field(default_factory=list)
+    error: Exception | None = None
 
-    def __init__(
-        self,
-        model: Path | str | Bundle | None = None,
+    def left(self) -> list[tuple[Tensor, int]]:
+        """The crops still to be restored, with the ids of their faces."""
+        done = len(self.restored)
+        return [] if self.error else list(zip(self.crops[done:], self.chosen[done:], strict=True))
+
+    def assembled(self, blending: Blending) -> Restoration:
+        """The photo with its restored faces put back."""
+        restored = torch.stack(self.restored) if self.restored else self.crops
+        rgb, mask = paste_faces(self.photo.rgb, restored, self.alignment, blending, region_mask=self.region)
+        photo = self.photo.with_rgb(rgb)
+        return Restoration(photo, mask, self.faces, self.chosen, self.crops, restored, self.alignment)
+
+
+Line = deque["_Waiting | Exception"]
+"""Photos in the order in which they came, those that could not even be read as their error."""
+
+
+class Restorer:
+    """Restores the faces of photos: a detector, and a model behind `faces`."""
+
+    def __init__(self, faces: FaceRestorer, detector: Detector) -> None:
+        self.faces, self.detector = faces, detector
+
+    @classmethod
+    def load(
+        cls,
+        model: Path | str | None = None,
         *,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype | None = None,
-        detector: str | Detector = "yunet",
+        detector: str = "yunet",
         detector_weights: Path | str | None = None,
-        score_threshold: float = 0.8,
-        identity_net: str | IdentityNet = "sface",
+        identity_net: str | None = "sface",
         batch_size: int = 4,
-    ) -> None:
-        super().__init__(model, device=device, dtype=dtype, identity_net=identity_net, batch_size=batch_size)
-        self._detector = detector
-        self._detection: dict[str, Any] = {"weights": detector_weights, "score_threshold": score_threshold}
-
-    @cached_property
-    def detector(self) -> Detector:
-        """The face detector."""
-        if isinstance(self._detector, str):
-            return load_detector(self._detector, device=self.device, **self._detection)
-        return self._detector
+    ) -> Restorer:
+        """Everything from its files. detector, detector_weights: see `load_detector`; the others: see `FaceRestorer.load`."""
+        faces = FaceRestorer.load(
+            model, device=device, dtype=dtype, identity_net=identity_net, batch_size=batch_size
+        )
+        return cls(faces, load_detector(detector, weights=detector_weights, device=faces.device))
 
     def restore(
         self,
         image: Any,
+        sampling: Sampling = Sampling(),
+        detection: Detection = Detection(),
+        blending: Blending = Blending(),
         *,
-        steps: int = 1,
-        solver: str = "ddim",
-        t0: float | None = None,
-        identity: float = 0.0,
-        seed: int = 0,
-        faces: str | Sequence[int] = "all",
-        order: str = "area",
-        feather: float = 0.1,
-        color_match: bool = False,
-        blend: float = 1.0,
-        detail: float = 0.0,
         region_mask: Tensor | None = None,
         callback: Progress | None = None,
     ) -> Restoration:
         """Find the faces of a photo, restore them and put them back; everything else stays as it is.
 
-        image: a path, a Photo, a PIL image, an array (H,W,3) or (H,W) (integers, or floats in [0,1]), or a float
-            tensor (3,H,W) in [0,1].
-        faces: "all", "largest", or the numbers of the faces to restore ("0,2" or a sequence), counted from 0
-            in the `order` ("area", "left-right", "top-bottom" or "score").
-        feather, color_match, blend, detail, region_mask: see `paste_faces`. The others: see `restore_crops`.
-        A picture without faces comes back unchanged, with none in `faces`. CLRFaceError for pictures that
-        cannot be read, numbers of faces that are not there, and settings out of range.
+        image: anything that `as_photo` takes. region_mask: (1,H,W) or (H,W) in [0,1], where faces may be put in.
+        A picture without faces comes back unchanged. CLRFaceError for pictures that cannot be read, and for ids of
+        faces that are not there.
         """
-        sampling = Sampling(steps, solver, t0, identity, seed)
-        photo = as_photo(image)
-        found = order_faces(self.detector.detect(photo.rgb), by=order)
-        chosen = choose_faces(found, faces)
-        crops, alignment = align_faces(photo.rgb, [found[number] for number in chosen], SIZE)
-        restored = self._restore_all(crops, chosen, sampling, callback)
-        rgb, mask = paste_faces(
-            photo.rgb,
-            restored,
-            alignment,
-            feather=feather,
-            color_match=color_match,
-            blend=blend,
-            detail=detail,
-            region_mask=region_mask,
-        )
-        return Restoration(photo.with_rgb(rgb), mask, found, chosen, crops, restored, alignment)
+        regions = None if region_mask is None else [region_mask]
+        [restoration] = self.restore_photos([image], sampling, detection, blending, regions=regions, callback=callback)
+        return restoration
+
+    def restore_photos(
+        self,
+        images: Iterable[Any],
+        sampling: Sampling = Sampling(),
+        detection: Detection = Detection(),
+        blending: Blending = Blending(),
+        *,
+        regions: Iterable[Tensor] | None = None,
+        callback: Progress | None = None,
+    ) -> Iterator[Restoration]:
+        """`restore` of one photo after the other, in their order; each gives what it gives alone.
+
+        Faces go through the networks `faces.batch_size` at a time, across photos, and a photo is asked for only when it is
+        needed for that: memory does not grow with their number.
+        regions: one region mask per photo. callback: see `Progress`; the events also have "photos" (how many were looked
+        at so far) and "share" (of the faces found in them, in [0,1], the work that is done).
+        """
+        for outcome in self.attempt_photos(
+            images, sampling, detection, blending, regions=regions, callback=callback
+        ):
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield outcome
+
+    def attempt_photos(
+        self,
+        images: Iterable[Any],
+        sampling: Sampling = Sampling(),
+        detection: Detection = Detection(),
+        blending: Blending = Blending(),
+        *,
+        regions: Iterable[Tensor] | None = None,
+        callback: Progress | None = None,
+    ) -> Iterator[Restoration | Exception]:
+        """As `restore_photos`, but a photo that cannot be done gives its error in its place and stops no other."""
+        line: Line = deque()
+        masks = repeat(None) if regions is None else iter(regions)
+        done, seen = 0, 0
+
+        def work_down_to(least: int) -> Iterator[Restoration | Exception]:
+            nonlocal done
+            while (left := _crops_in(line)) > least:
+                self._restore_some(line, sampling, _told(callback, seen, done, left))
+                done += left - _crops_in(line)
+            yield from _finished(line, blending)
+
+        for seen, image in enumerate(images, 1):
+            line.append(self._look(image, detection, next(masks)))
+            yield from work_down_to(self.faces.batch_size - 1)
+        yield from work_down_to(0)
+
+    def _look(self, image: Any, detection: Detection, region: Tensor | None) -> _Waiting | Exception:
+        """Read a photo, find its faces, number and choose them, and cut the chosen ones out."""
+        try:
+            photo = as_photo(image)
+            found = order_faces(self.detector.detect(photo.rgb, detection.score_threshold), by=detection.order)
+            chosen = select_faces(found, detection)
+            crops, alignment = align_faces(photo.rgb, [found[face_id] for face_id in chosen], self.faces.bundle.size)
+        except Exception as error:
+            if not is_the_photos(error):
+                raise
+            return error
+        return _Waiting(photo, found, chosen, crops, alignment, region)
+
+    def _restore_some(self, line: Iterable[_Waiting | Exception], sampling: Sampling, callback: Progress | None) -> None:
+        """One micro-batch of the crops in line. Where it fails its photos are done one by one: one of them is at fault."""
+        waiting = [item for item in line if isinstance(item, _Waiting)]
+        batch = [(item, *each) for item in waiting for each in item.left()][: self.faces.batch_size]
+        crops, ids = torch.stack([crop for _, crop, _ in batch]), [face_id for *_, face_id in batch]
+        try:
+            restored = self.faces.restore_crops(crops, sampling, face_ids=ids, callback=callback)
+        except Exception as error:
+            if not is_the_photos(error):
+                raise
+            owners = {id(item): item for item, *_ in batch}
+            if len(owners) == 1:
+                batch[0][0].error = error
+                return
+            for item in owners.values():
+                self._restore_some([item], sampling, callback)
+            return
+        for (item, *_), face in zip(batch, restored, strict=True):
+            item.restored.append(face)
 
 
-def aligned_crop(image: Any) -> Tensor:
-    """An already aligned face (any form that `Restorer.restore` takes) as a crop (3,512,512) in [0,1].
+def is_the_photos(error: Exception) -> bool:
+    """Whether an error says that one photo cannot be done, and not that something is wrong with the program."""
+    return isinstance(error, (CLRFaceError, OSError)) or ran_out_of_memory(error)
+
+
+def _crops_in(line: Line) -> int:
+    return sum(len(item.left()) for item in line if isinstance(item, _Waiting))
+
+
+def _told(callback: Progress | None, photos: int, done: int, left: int) -> Progress | None:
+    """The callback, told how far all of the work has come."""
+    if callback is None:
+        return None
+
+    def report(event: dict[str, Any]) -> None:
+        step = (event["i"] + 1) / event["total"]
+        callback({**event, "photos": photos, "share": (done + step * len(event["faces"])) / (done + left)})
+
+    return report
+
+
+def _finished(line: Line, blending: Blending) -> Iterator[Restoration | Exception]:
+    """What became of the photos at the head of the line of which no face waits any more."""
+    while line and not (isinstance(line[0], _Waiting) and line[0].left()):
+        item = line.popleft()
+        yield item if isinstance(item, Exception) else item.error or item.assembled(blending)
+
+
+def aligned_crop(image: Any, size: int = 512) -> Tensor:
+    """An already aligned face (anything that `as_photo` takes) as a crop (3,size,size) in [0,1].
 
     Any square is resized, bicubically and with antialiasing. CLRFaceError for other shapes.
     """
@@ -141,36 +251,4 @@ def aligned_crop(image: Any) -> Tensor:
         raise CLRFaceError(
             f"Expected a square aligned face, got {width}x{height} px: crop it, or restore it without --aligned."
         )
-    return resize(rgb, SIZE, SIZE).clamp(0, 1)
-
-
-def choose_faces(found: Sequence[Face], which: str | Sequence[int]) -> list[int]:
-    """The numbers of the faces to restore: "all", "largest", "0,2" or a sequence of numbers; each once.
-
-    Where no face was found there is none to choose, and no error. CLRFaceError for a number beyond those found.
-    """
-    if which == "all":
-        wanted: Sequence[int] = range(len(found))
-    elif which == "largest":
-        wanted = sorted(range(len(found)), key=lambda number: -found[number].area)[:1]
-    elif isinstance(which, str):
-        wanted = parse_numbers(which)
-    else:
-        wanted = which
-    if not found:
-        return []
-    for number in wanted:
-        if not 0 <= number < len(found):
-            raise CLRFaceError(
-                f"Expected face numbers from 0 to {len(found) - 1}, as the picture has {len(found)} "
-                f"{'face' if len(found) == 1 else 'faces'}, got {number}: choose among these."
-            )
-    return list(dict.fromkeys(wanted))
-
-
-def parse_numbers(text: str) -> list[int]:
-    """[0, 2] of "0,2"; CLRFaceError for anything but whole numbers."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise CLRFaceError(f"Expected faces as all, largest or numbers like 0,2, got {text!r}: use one.") from error
+    return resize(rgb, size, size).clamp(0, 1)

@@ -5,29 +5,27 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 from typing_extensions import override
 
+from .degrade import DegradeFace
+from .detect import DetectAlignFaces
+from .latents import IRNInit, VQDecode, VQEncode
+from .mask import IdentityMask
+from .models import LoadModel, register_folder
+from .paste import FacePaste
+from .restore import RestoreFaces
+from .sampler import LatentRefineSampler
+from .select import SelectFaces
+from .similarity import FaceSimilarity
+
 
 class CLRFaceExtension(ComfyExtension):
     """What ComfyUI asks for the nodes."""
 
     @override
     async def on_load(self) -> None:
-        from .models import register_folder
-
         register_folder()
 
     @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        from .degrade import DegradeFace
-        from .detect import DetectAlignFaces
-        from .latents import IRNInit, VQDecode, VQEncode
-        from .mask import IdentityMask
-        from .models import LoadModel
-        from .paste import FacePaste
-        from .restore import RestoreFaces
-        from .sampler import LatentRefineSampler
-        from .select import SelectFaces
-        from .similarity import FaceSimilarity
-
         return [
             LoadModel, DetectAlignFaces, SelectFaces, VQEncode, IRNInit, IdentityMask, LatentRefineSampler, VQDecode,
             FacePaste, RestoreFaces, FaceSimilarity, DegradeFace,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..clrface_core.degrade import PRESETS, degrade
+from .progress import Progress
+from .tensors import blank, photos
 from .types import CATEGORY, seed_input
 
 
@@ -23,7 +26,7 @@ class DegradeFace(io.ComfyNode):
                 io.Image.Input("image", tooltip="Pictures.\nMeant for aligned faces of 512 px."),
                 io.Combo.Input(
                     "preset",
-                    options=["standard", "mild"],
+                    options=list(PRESETS),
                     default="mild",
                     tooltip="How bad it may get.\nmild leaves the person; standard goes down to 16 px of face.",
                 ),
@@ -38,9 +41,6 @@ class DegradeFace(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, preset: str, seed: int) -> io.NodeOutput:
-        from ..clrface_core.degrade import PRESETS, degrade
-        from .host import Progress, blank, photos
-
         originals = photos(image)
         progress = Progress(len(originals))
         damaged = blank(*image.shape)

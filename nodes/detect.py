@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
 
-from .types import CATEGORY, Alignment, FaceLandmarks
+from ..clrface_core.errors import CLRFaceError
+from ..clrface_core.faces.detect import DETECTORS, ORDERS, Detector, Face, faces_in_boxes, from_mesh, order_faces
+from ..clrface_core.faces.preview import numbered
+from ..clrface_core.faces.select import Detection, cut_faces, select_faces
+from .memory import detector as host_detector
+from .progress import Progress, shown
+from .tensors import images, photos
+from .types import CATEGORY, Alignment, FaceLandmarks, settings
 
-DETECTORS = ["yunet", "retinaface_mobile0.25", "retinaface_resnet50"]
-ORDERS = ["area", "left-right", "top-bottom", "score"]
+USUAL = Detection()
 
 PREVIEWS = 16
 """Pictures shown at most: nobody picks faces on every frame of a film."""
@@ -23,7 +28,7 @@ def detection_inputs() -> list[io.Input]:
     return [
         io.Combo.Input(
             "detector",
-            options=DETECTORS,
+            options=list(DETECTORS),
             default="yunet",
             tooltip="Which network looks for faces.\nyunet comes along; the others are facexlib's, where it has their "
             "weights.",
@@ -31,7 +36,7 @@ def detection_inputs() -> list[io.Input]:
         ),
         io.Float.Input(
             "score_threshold",
-            default=0.8,
+            default=USUAL.score_threshold,
             min=0.05,
             max=0.99,
             step=0.01,
@@ -40,8 +45,8 @@ def detection_inputs() -> list[io.Input]:
         ),
         io.Combo.Input(
             "order",
-            options=ORDERS,
-            default="area",
+            options=list(ORDERS),
+            default=USUAL.order,
             tooltip="How faces are numbered, from 0.\narea: the largest first.",
         ),
         io.Int.Input(
@@ -49,7 +54,7 @@ def detection_inputs() -> list[io.Input]:
             default=0,
             min=0,
             max=8192,
-            tooltip="Faces whose box is smaller than this many pixels are left out.\n0 takes all.",
+            tooltip="Faces whose box is smaller than this many pixels are left out.\n0 takes all; numbers stay what they are.",
             advanced=True,
         ),
         io.Int.Input(
@@ -116,67 +121,60 @@ class DetectAlignFaces(io.ComfyNode):
         cls,
         image: Tensor,
         detector: str,
-        score_threshold: float,
-        order: str,
-        min_size: int,
-        at_most: int,
         face_landmarks: dict[str, Any] | None = None,
         bboxes: Any = None,
+        **widgets: Any,
     ) -> io.NodeOutput:
-        from ..clrface_core.faces.batch import cut_faces, find_faces
-        from ..clrface_core.faces.preview import numbered
-        from .host import Progress, images, photos, shown
-
+        detection = settings(Detection, widgets)
         originals = photos(image)
-        looking = Looking(load(detector, score_threshold), face_landmarks, bboxes, len(originals))
+        finder = host_detector(detector).load()
+        given = _given(face_landmarks, bboxes, len(originals))
         progress = Progress(len(originals))
         found = []
-        for faces in find_faces(originals, looking, order=order, min_size=min_size, at_most=at_most):
-            found.append(faces)
+        for index, photo in enumerate(originals):
+            faces = _find(photo, finder, detection.score_threshold, *(None if each is None else each[index] for each in given))
+            found.append(order_faces(faces, by=detection.order))
             progress.advance(1)
-        crops, batch = cut_faces(originals, found)
-        few = zip(originals, found[:PREVIEWS], strict=False)
+        chosen = [select_faces(faces, detection) for faces in found]
+        crops, batch = cut_faces(originals, found, chosen, CROP)
+        few = list(zip(originals, found, chosen, strict=True))[:PREVIEWS]
         preview = {
-            "clrface_pictures": shown(numbered(photo, faces, range(len(faces))) for photo, faces in few),
-            "clrface_faces": [[list(face.box) for face in faces] for faces in found[:PREVIEWS]],
+            "clrface_pictures": shown(numbered(photo, [faces[i] for i in ids], ids) for photo, faces, ids in few),
+            "clrface_faces": [[list(faces[i].box) for i in ids] for _, faces, ids in few],
+            "clrface_ids": [ids for *_, ids in few],
             "clrface_size": [image.shape[2], image.shape[1]],
         }
         return io.NodeOutput(images(crops), batch, len(batch), ui=preview)
 
 
-@lru_cache(maxsize=2)
-def load(name: str, score_threshold: float) -> Any:
-    """A detector, kept for the next run. It runs on the CPU: it is small, and pictures are there."""
-    from ..clrface_core.faces.detect import load_detector
+def _find(
+    photo: Tensor,
+    finder: Detector,
+    threshold: float,
+    meshes: list[dict[str, Any]] | None,
+    boxes: list[dict[str, float]] | None,
+) -> list[Face]:
+    """The faces of one picture: those of the landmarks given, those in the boxes given, or all that the detector finds."""
+    if meshes is not None:
+        return [from_mesh(face["landmarks_xy"], face.get("score", 1.0)) for face in meshes]
+    if boxes is not None:
+        return faces_in_boxes(photo, list(_corners(boxes)), finder, threshold)
+    return finder.detect(photo, threshold)
 
-    return load_detector(name, score_threshold=score_threshold)
 
-
-class Looking:
-    """A detector that prefers what it is told: landmarks, or boxes in which to look."""
-
-    def __init__(self, detector: Any, landmarks: dict[str, Any] | None, bboxes: Any, frames: int) -> None:
-        self._detector = detector
-        self._landmarks = None if landmarks is None else iter(_per_picture(landmarks.get("frames"), frames))
-        self._boxes = None if bboxes is None else iter(_per_picture(_nested(bboxes), frames))
-
-    def detect(self, image: Tensor) -> list[Any]:
-        """The faces of the next picture."""
-        from ..clrface_core.faces.given import from_mesh, in_box
-
-        if self._landmarks is not None:
-            return [from_mesh(face["landmarks_xy"], face.get("score", 1.0)) for face in next(self._landmarks)]
-        if self._boxes is not None:
-            seen = (in_box(image, box, self._detector) for box in _corners(next(self._boxes)))
-            return [face for face in seen if face is not None]
-        return self._detector.detect(image)
+def _given(landmarks: dict[str, Any] | None, bboxes: Any, frames: int) -> tuple[list[Any] | None, list[Any] | None]:
+    """What was connected, picture by picture: landmarks and boxes, None for what was not."""
+    return (
+        None if landmarks is None else _per_picture(landmarks.get("frames"), frames),
+        None if bboxes is None else _per_picture(_nested(bboxes), frames),
+    )
 
 
 def _nested(bboxes: Any) -> list[list[dict[str, float]]]:
-    """ComfyUI's boxes come as one, as a list, or as a list per picture."""
+    """ComfyUI's boxes come as one, as a list, or as a list per picture; an empty list is none anywhere."""
     if isinstance(bboxes, dict):
         return [[bboxes]]
-    return [bboxes] if bboxes and isinstance(bboxes[0], dict) else list(bboxes)
+    return [bboxes] if not bboxes or isinstance(bboxes[0], dict) else list(bboxes)
 
 
 def _corners(boxes: list[dict[str, float]]) -> Iterator[tuple[float, float, float, float]]:
@@ -185,8 +183,6 @@ def _corners(boxes: list[dict[str, float]]) -> Iterator[tuple[float, float, floa
 
 
 def _per_picture(lists: Any, frames: int) -> list[Any]:
-    from ..clrface_core.errors import CLRFaceError
-
     if not isinstance(lists, list) or len(lists) not in (1, frames):
         raise CLRFaceError(
             f"Expected faces for {frames} pictures, got them for {len(lists) if isinstance(lists, list) else 'none'}: "

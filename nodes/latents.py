@@ -8,11 +8,11 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from .types import CATEGORY, model_input
-
-DEGRADED = "clrface_degraded"
-"""Keys of a LATENT under which IRN Init leaves z_d, and x_I as an IMAGE; ComfyUI's latent nodes carry them along."""
-
+from ..clrface_core.errors import CLRFaceError
+from .progress import Progress
+from .tensors import FACE_IDS, as_pictures, blank, check_image, latents_of
+from .types import CATEGORY, Alignment, model_input
+from .vae import HostVAE
 
 class VQEncode(io.ComfyNode):
     """Pictures to latents."""
@@ -38,8 +38,6 @@ class VQEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, image: Tensor) -> io.NodeOutput:
-        from .models import HostVAE
-
         return io.NodeOutput({"samples": HostVAE(model).encode(image)})
 
 
@@ -60,12 +58,18 @@ class IRNInit(io.ComfyNode):
             inputs=[
                 model_input(),
                 io.Image.Input("crops", tooltip="Aligned faces of 512 px.\nFrom 'Detect & Align Faces'."),
+                Alignment.Input(
+                    "alignment",
+                    optional=True,
+                    tooltip="Which face of its picture each crop is.\nA chosen face then gets the noise that it has "
+                    "among all.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(
                     "latent",
                     display_name="latent",
-                    tooltip="The estimate's latent, to refine.\nCarries the degraded face's latent with it.",
+                    tooltip="The estimate's latent, to refine.\nThe degraded face's latent travels with it.",
                 ),
                 io.Image.Output(
                     "estimate",
@@ -76,26 +80,30 @@ class IRNInit(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: Any, crops: Tensor) -> io.NodeOutput:
-        from ..clrface_core.stages import check_crops
-        from .host import Progress, as_pictures, blank, check_image
-
+    def execute(cls, model: Any, crops: Tensor, alignment: Any = None) -> io.NodeOutput:
         check_image(crops, "crops")
-        check_crops(as_pictures(crops[:1]))
-        stages = model.stages()
-        config = stages.bundle.vq.config
+        if alignment is not None and len(alignment) != len(crops):
+            raise CLRFaceError(
+                f"Expected {len(alignment)} crops for this alignment, got {len(crops)}: connect both from one node."
+            )
+        faces = model.faces()
+        faces.check_crops(as_pictures(crops[:1]))
+        config = faces.bundle.vq.config
         side = crops.shape[1] // config.compression
-        z_i, z_d = (blank(len(crops), config.embed_dim, side, side) for _ in range(2))
-        estimate = blank(*crops.shape)
+        latents, estimate = blank(len(crops), 2 * config.embed_dim, side, side), blank(*crops.shape)
         progress = Progress(len(crops))
-        for start in range(0, len(crops), stages.batch_size):
-            part = slice(start, start + stages.batch_size)
-            faces = as_pictures(crops[part])
-            x_i = stages.estimate(faces)
-            z_d[part], z_i[part] = stages.encode(torch.cat((faces.to(x_i), x_i))).to(z_i).chunk(2)
+
+        def work(part: slice) -> None:
+            x_d = as_pictures(crops[part])
+            x_i = faces.estimate(x_d)
+            z_d, z_i = faces.encode(torch.cat((x_d.to(x_i), x_i))).chunk(2)
+            latents[part] = torch.cat((z_i, z_d), dim=1).to(latents)
             estimate[part] = x_i.clamp(0, 1).movedim(1, -1).to(estimate)
             progress.advance(len(x_i))
-        return io.NodeOutput({"samples": z_i, DEGRADED: z_d}, estimate)
+
+        faces.in_micro_batches(len(crops), work)
+        ids = list(range(len(crops)) if alignment is None else alignment.ids)
+        return io.NodeOutput({"samples": latents, FACE_IDS: ids}, estimate)
 
 
 class VQDecode(io.ComfyNode):
@@ -123,15 +131,5 @@ class VQDecode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, latent: dict[str, Any], quantise: bool) -> io.NodeOutput:
-        from .host import Progress, blank, samples
-
-        z = samples(latent)
-        stages = model.stages()
-        height, width = (extent * stages.bundle.vq.config.compression for extent in z.shape[2:])
-        image = blank(len(z), height, width, 3)
-        progress = Progress(len(z))
-        for start in range(0, len(z), stages.batch_size):
-            part = slice(start, start + stages.batch_size)
-            image[part] = stages.decode(z[part], quantise=quantise).movedim(1, -1).to(image)
-            progress.advance(len(z[part]))
-        return io.NodeOutput(image)
+        z = latents_of(latent, model.bundle.vq.config.embed_dim)
+        return io.NodeOutput(HostVAE(model).decode_latents(z, quantise=quantise))

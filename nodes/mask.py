@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from .progress import Progress
+from .tensors import blank, estimate_and_degraded, latent_masks
 from .types import CATEGORY, model_input
 
 
@@ -43,32 +44,16 @@ class IdentityMask(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, latent: dict[str, Any], mask: Tensor | None = None) -> io.NodeOutput:
-        from .host import Progress, blank, samples
-        from .sampler import degraded_latent
-
-        z_i = samples(latent)
-        z_d = degraded_latent(latent, z_i)
-        stages = model.stages()
+        z_i, z_d = estimate_and_degraded(latent, model.bundle.vq.config.embed_dim)
+        painted = None if mask is None else latent_masks(mask, z_i)[:, 0]
+        faces = model.faces()
         masks = blank(len(z_i), *z_i.shape[2:])
         progress = Progress(len(z_i))
-        for start in range(0, len(z_i), stages.batch_size):
-            part = slice(start, start + stages.batch_size)
-            learned = stages.mask(z_d[part], z_i[part])
+
+        def work(part: slice) -> None:
+            learned = faces.mask(z_d[part], z_i[part])
             masks[part] = 1.0 if learned is None else learned.mean(1).to(masks)
             progress.advance(len(z_i[part]))
-        if mask is not None:
-            masks *= fitted(mask, z_i)[:, 0].to(masks)
-        return io.NodeOutput(masks)
 
-
-def fitted(mask: Tensor, latents: Tensor) -> Tensor:
-    """A MASK (B,H,W) or (H,W) as (B,1,h,w) of the latents' size, in [0,1]; one mask serves all latents."""
-    from ..clrface_core.errors import CLRFaceError
-
-    mask = mask.float().reshape(-1, 1, *mask.shape[-2:])
-    if len(mask) not in (1, len(latents)) or not torch.isfinite(mask).all() or 0 in mask.shape[2:]:
-        raise CLRFaceError(
-            f"Expected one finite mask for all faces or {len(latents)} of them, got {tuple(mask.shape)}: "
-            "paint it over the crops."
-        )
-    return torch.nn.functional.interpolate(mask.clamp(0, 1), size=latents.shape[2:], mode="area").to(latents.device)
+        faces.in_micro_batches(len(z_i), work)
+        return io.NodeOutput(masks if painted is None else masks * painted.to(masks))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from .types import CATEGORY, Alignment
+from ..clrface_core.faces.paste import Blending
+from ..clrface_core.faces.select import paste_batch
+from .progress import Progress
+from .tensors import blank, each_picture, photos, region_masks, with_faces
+from .types import CATEGORY, Alignment, settings
+
+USUAL = Blending()
 
 
 def paste_inputs() -> list[io.Input]:
@@ -17,18 +21,18 @@ def paste_inputs() -> list[io.Input]:
     return [
         io.Float.Input(
             "feather",
-            default=0.1,
+            default=USUAL.feather,
             min=0.0,
             max=0.45,
             step=0.01,
             tooltip="Width of the soft edge, as a share of the face's crop.\n0 is a hard edge.",
         ),
         io.Boolean.Input(
-            "color_match", default=False, tooltip="Take colour and shading from the photo.\nDetail stays restored."
+            "color_match", default=USUAL.color_match, tooltip="Take colour and shading from the photo.\nDetail stays restored."
         ),
         io.Float.Input(
             "blend",
-            default=1.0,
+            default=USUAL.blend,
             min=0.0,
             max=1.0,
             step=0.05,
@@ -36,7 +40,7 @@ def paste_inputs() -> list[io.Input]:
         ),
         io.Float.Input(
             "detail",
-            default=0.0,
+            default=USUAL.detail,
             min=0.0,
             max=1.0,
             step=0.05,
@@ -87,52 +91,16 @@ class FacePaste(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls,
-        image: Tensor,
-        crops: Tensor,
-        alignment: Any,
-        feather: float,
-        color_match: bool,
-        blend: float,
-        detail: float,
-        mask: Tensor | None = None,
+        cls, image: Tensor, crops: Tensor, alignment: Any, mask: Tensor | None = None, **widgets: Any
     ) -> io.NodeOutput:
-        from ..clrface_core.faces.batch import paste_batch
-        from .host import Progress, blank, each_picture, photos
-
         originals, faces = photos(image), each_picture(crops, "crops")
-        region = None if mask is None else region_mask(mask, image)
         progress = Progress(alignment.frames)
         result = blank(alignment.frames, *image.shape[1:])
         changed = blank(*result.shape[:3])
-        pasted = paste_batch(
-            originals, faces, alignment, region, feather=feather, color_match=color_match, blend=blend, detail=detail
-        )
+        pasted = paste_batch(originals, faces, alignment, settings(Blending, widgets), regions=region_masks(mask, image))
         for frame, (photo, where) in enumerate(pasted):
-            untouched = image[frame if len(image) > 1 else 0]  # one picture serves all frames
-            result[frame] = torch.where(where[0, ..., None] > 0, photo.movedim(0, -1), untouched.float()).to(result)
+            before = image[frame if len(image) > 1 else 0]  # one picture serves all frames
+            result[frame] = with_faces(before, photo, where).to(result)
             changed[frame] = where[0].to(changed)
             progress.advance(1)
         return io.NodeOutput(result, changed)
-
-
-def region_mask(mask: Tensor, image: Tensor) -> Sequence[Tensor]:
-    """A MASK as masks (H,W) in [0,1] of the pictures' size, one for each of the IMAGE (B,H,W,3) or one for all."""
-    from ..clrface_core.errors import CLRFaceError
-    from .host import Each
-
-    mask = mask.reshape(-1, 1, *mask.shape[-2:])
-    if len(mask) not in (1, len(image)) or not torch.isfinite(mask).all() or 0 in mask.shape[2:]:
-        raise CLRFaceError(
-            f"Expected one finite mask for all pictures or {len(image)} of them, got {tuple(mask.shape)}: "
-            "paint it over the picture."
-        )
-    size = image.shape[1:3]
-
-    def fitted(index: int) -> Tensor:
-        region = mask[index : index + 1].float()
-        if region.shape[2:] != size:
-            region = torch.nn.functional.interpolate(region, size=size, mode="bilinear", align_corners=False)
-        return region[0, 0].clamp(0, 1)
-
-    return Each(len(mask), fitted)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..clrface_core.diffusion.refine import Sampling
+from ..clrface_core.faces.paste import Blending
+from ..clrface_core.faces.select import Detection
+from ..clrface_core.pipeline import Restorer
 from .detect import detection_inputs
+from .memory import bundled_model
+from .memory import detector as host_detector
 from .paste import paste_inputs
+from .progress import Progress, preview_of, shown
 from .sampler import sampling_inputs
-from .types import CATEGORY, Model
+from .tensors import blank, intermediate, photos, region_masks, with_faces
+from .types import CATEGORY, Model, settings
 
 
 class RestoreFaces(io.ComfyNode):
@@ -32,6 +39,11 @@ class RestoreFaces(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="Photos or frames, of any size.\nAs many come out as went in."),
                 *sampling_inputs(),
+                io.String.Input(
+                    "faces",
+                    default=Detection().faces,
+                    tooltip="Which faces of each picture.\nall, largest, or numbers in the order below, such as 0,2-4.",
+                ),
                 *detection_inputs(),
                 *paste_inputs(),
                 Model.Input(
@@ -64,53 +76,31 @@ class RestoreFaces(io.ComfyNode):
     def execute(
         cls,
         image: Tensor,
-        seed: int,
-        steps: int,
-        solver: str,
-        t0: float,
-        identity: float,
-        batch_size: int,
         detector: str,
-        score_threshold: float,
-        order: str,
-        min_size: int,
-        at_most: int,
-        feather: float,
-        color_match: bool,
-        blend: float,
-        detail: float,
+        batch_size: int,
         model: Any = None,
         mask: Tensor | None = None,
+        **widgets: Any,
     ) -> io.NodeOutput:
-        from ..clrface_core.pictures import restore_pictures
-        from ..clrface_core.stages import Sampling
-        from .detect import load
-        from .host import Progress, blank, intermediate, photos, preview_of, shown
-        from .models import bundled_model
-        from .paste import region_mask
-
-        sampling = Sampling(steps, solver, t0 or None, identity, seed)
-        originals = photos(image)
-        region = None if mask is None else region_mask(mask, image)
-        stages = (model or bundled_model()).stages(batch_size)
+        sampling, detection = settings(Sampling, widgets), settings(Detection, widgets)
+        originals, finder = photos(image), host_detector(detector)
+        faces = (model or bundled_model()).faces(batch_size, guided=sampling.guidance_scale > 0, beside=finder)
         progress = Progress(100 * len(originals))
-        restored = restore_pictures(
+        restorations = Restorer(faces, finder).restore_photos(
             originals,
-            stages,
-            load(detector, score_threshold),
             sampling,
-            finding={"order": order, "min_size": min_size, "at_most": at_most},
-            pasting={"feather": feather, "color_match": color_match, "blend": blend, "detail": detail},
-            region_masks=region,
+            detection,
+            settings(Blending, widgets),
+            regions=region_masks(mask, image),
             callback=lambda event: progress.reach(
-                event["pictures"] / len(originals) * event["share"], preview_of(stages, event["denoised"])
+                event["photos"] / len(originals) * event["share"], preview_of(faces, event["denoised"])
             ),
         )
         result, changed, count = intermediate(image, copy=True), blank(*image.shape[:3]), 0
-        for frame, (photo, where, faces) in enumerate(restored):
-            result[frame] = torch.where(where[0, ..., None] > 0, photo.movedim(0, -1), result[frame].float()).to(result)
-            changed[frame] = where[0].to(changed)
-            count += faces
+        for frame, done in enumerate(restorations):
+            result[frame] = with_faces(result[frame], done.image, done.mask).to(result)
+            changed[frame] = done.mask[0].to(changed)
+            count += len(done.chosen)
             progress.reach((frame + 1) / len(originals))
         before, after = shown([originals[0]]), shown([result[0].movedim(-1, 0)])  # of the first picture
         return io.NodeOutput(result, changed, count, ui={"clrface_before": before, "clrface_after": after})

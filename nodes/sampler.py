@@ -8,21 +8,24 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from .latents import DEGRADED
+from ..clrface_core.diffusion.refine import Sampling
+from ..clrface_core.diffusion.solvers import SOLVERS
+from .progress import Progress, preview_of
+from .tensors import blank, estimate_and_degraded, face_ids, latent_masks
 from .types import CATEGORY, model_input, seed_input
+
+USUAL = Sampling()
+START = 0.5
+"""Where the bundled model was trained to start, and every config of ours (a test compares them)."""
 
 
 def sampling_inputs() -> list[io.Input]:
     """The settings of the diffusion, alike on the sampler and on the node that does all; defaults are the library's."""
-    from ..clrface_core.diffusion.solvers import SOLVERS
-    from ..clrface_core.stages import Sampling
-
-    usual = Sampling()
     return [
         seed_input("the noise"),
         io.Int.Input(
             "steps",
-            default=usual.steps,
+            default=USUAL.steps,
             min=1,
             max=100,
             tooltip="Steps of the solver.\nMore cost more time, and refine in smaller moves.",
@@ -30,26 +33,23 @@ def sampling_inputs() -> list[io.Input]:
         io.Combo.Input(
             "solver",
             options=list(SOLVERS),
-            default=usual.solver,
-            tooltip=(
-                "How the diffusion is solved.\nddim: plain. dpmpp_2m: second order. heun: second order at twice the "
-                "work.\neuler_maruyama: adds fresh noise at every step."
-            ),
+            default=USUAL.solver,
+            tooltip="How the diffusion is solved.\nddim: first order. dpmpp_2m: second order.",
             advanced=True,
         ),
         io.Float.Input(
-            "t0",
-            default=0.0,
-            min=0.0,
+            "denoise",
+            default=START,
+            min=0.01,
             max=1.0,
-            step=0.05,
-            tooltip="Where the diffusion starts.\n0 is what the model was trained for.\nLower keeps more of the "
-            "estimate, higher invents more.",
+            step=0.01,
+            tooltip="Where the diffusion starts, as in KSampler.\nLower keeps more of the estimate, higher invents more; "
+            "the bundled model was trained to start at 0.5.",
             advanced=True,
         ),
         io.Float.Input(
-            "identity",
-            default=0.0,
+            "guidance_scale",
+            default=USUAL.guidance_scale,
             min=0.0,
             max=10.0,
             step=0.1,
@@ -90,7 +90,7 @@ class LatentRefineSampler(io.ComfyNode):
                     "mask",
                     optional=True,
                     tooltip="Where identity guidance may act.\nFrom 'Identity Mask'; without one the model's own is "
-                    "used.\nMatters only for an identity above 0.",
+                    "used.\nMatters only for a guidance scale above 0.",
                 ),
             ],
             outputs=[
@@ -100,61 +100,33 @@ class LatentRefineSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls,
-        model: Any,
-        latent: dict[str, Any],
-        seed: int,
-        steps: int,
-        solver: str,
-        t0: float,
-        identity: float,
-        batch_size: int,
-        mask: Tensor | None = None,
+        cls, model: Any, latent: dict[str, Any], batch_size: int, mask: Tensor | None = None, **sampling: Any
     ) -> io.NodeOutput:
-        from ..clrface_core.stages import Sampling
-        from .host import Progress, blank, preview_of, samples
-        from .mask import fitted
-
-        sampling = Sampling(steps, solver, t0 or None, identity, seed)
-        z_i = samples(latent)
-        z_d = degraded_latent(latent, z_i)
-        masks = None if mask is None else fitted(mask, z_i).expand(len(z_i), -1, -1, -1)
-        stages = model.stages(batch_size)
-        progress = Progress(len(z_i) * steps)
+        settings = Sampling(**sampling)
+        z_i, z_d = estimate_and_degraded(latent, model.bundle.vq.config.embed_dim)
+        ids = face_ids(latent, len(z_i))
+        masks = None if mask is None else latent_masks(mask, z_i).expand(len(z_i), -1, -1, -1)
+        faces = model.faces(batch_size, guided=settings.guidance_scale > 0)
+        progress = Progress(len(z_i) * settings.steps)
         refined = blank(*z_i.shape)
-        for start in range(0, len(z_i), batch_size):
-            part = slice(start, start + batch_size)
-            count = len(z_i[part])
-            refined[part] = stages.refine(
-                z_i[part].to(stages.device),
-                z_d[part].to(stages.device),
-                sampling,
-                mask=None if masks is None else masks[part].to(stages.device),
-                numbers=range(start, start + count),
-                callback=lambda event, count=count: progress.advance(count, preview_of(stages, event["denoised"])),
+
+        def work(part: slice) -> None:
+            refined[part] = faces.refine(
+                z_i[part].to(faces.device),
+                z_d[part].to(faces.device),
+                settings,
+                mask=None if masks is None else masks[part].to(faces.device),
+                face_ids=ids[part],
+                callback=lambda event: progress.advance(len(z_i[part]), preview_of(faces, event["denoised"])),
             ).to(refined)
-        return io.NodeOutput({**latent, "samples": masked(z_i, refined, latent.get("noise_mask"))})
+
+        faces.in_micro_batches(len(z_i), work)
+        kept = masked(z_i, refined, latent.get("noise_mask"))
+        return io.NodeOutput({**latent, "samples": torch.cat((kept, z_d.to(kept)), dim=1)})
 
 
 def masked(start: Tensor, refined: Tensor, noise_mask: Tensor | None) -> Tensor:
     """The refined latents, or the start where a noise mask, as ComfyUI's latent nodes set it, is black."""
-    from .mask import fitted
-
     if noise_mask is None:
         return refined
-    return torch.lerp(start.to(refined), refined, fitted(noise_mask, start).to(refined))
-
-
-def degraded_latent(latent: dict[str, Any], z_i: Tensor) -> Tensor:
-    """z_d, which IRN Init left in the latent; CLRFaceError where it is missing or no longer fits."""
-    from ..clrface_core.errors import CLRFaceError
-
-    z_d = latent.get(DEGRADED)
-    if not isinstance(z_d, Tensor):
-        raise CLRFaceError("Expected a latent from 'IRN Init', got one without the degraded face: connect that node.")
-    if z_d.shape != z_i.shape:
-        raise CLRFaceError(
-            f"Expected the latent as 'IRN Init' made it, {tuple(z_d.shape)}, got {tuple(z_i.shape)}: resize or pick "
-            "the crops before it, not the latent after it."
-        )
-    return z_d.float()
+    return torch.lerp(start.to(refined), refined, latent_masks(noise_mask, start).to(refined))

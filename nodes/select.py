@@ -7,7 +7,9 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from .detect import ORDERS
+from ..clrface_core.errors import CLRFaceError
+from ..clrface_core.faces.detect import ORDERS
+from ..clrface_core.faces.select import SIDES, choose
 from .types import CATEGORY, Alignment
 
 
@@ -16,8 +18,6 @@ class SelectFaces(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        from ..clrface_core.faces.batch import SIDES
-
         return io.Schema(
             node_id="CLRFaceSelectFaces",
             display_name="Select Faces",
@@ -28,13 +28,13 @@ class SelectFaces(io.ComfyNode):
                 io.Image.Input("crops", tooltip="Aligned faces.\nFrom 'Detect & Align Faces'."),
                 Alignment.Input("alignment", tooltip="Where they lie.\nFrom the same node as the crops."),
                 io.String.Input(
-                    "numbers",
-                    default="",
-                    tooltip="Numbers of the preview, such as 0,2.\nEmpty takes all. Click the preview to fill it.",
+                    "faces",
+                    default="all",
+                    tooltip="all, largest, or numbers of the preview, such as 0,2-4.\nClick faces of the preview to fill it.",
                 ),
                 io.Combo.Input(
                     "order",
-                    options=ORDERS,
+                    options=list(ORDERS),
                     default="area",
                     tooltip="Which faces come first.\nMatters where 'at_most' leaves some out.",
                 ),
@@ -73,17 +73,10 @@ class SelectFaces(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, crops: Tensor, alignment: Any, numbers: str, order: str, side: str, min_size: int, at_most: int
-    ) -> io.NodeOutput:
-        from ..clrface_core.errors import CLRFaceError
-        from ..clrface_core.faces.batch import choose
-        from ..clrface_core.pipeline import parse_numbers
-
+    def execute(cls, crops: Tensor, alignment: Any, **filters: Any) -> io.NodeOutput:
         if len(crops) != len(alignment):
             raise CLRFaceError(
                 f"Expected {len(alignment)} crops for this alignment, got {len(crops)}: connect both from one node."
             )
-        wanted = parse_numbers(numbers) if numbers.strip() else None
-        chosen = choose(alignment, numbers=wanted, at_most=at_most, order=order, side=side, min_size=min_size)
+        chosen = choose(alignment, **filters)
         return io.NodeOutput(crops[chosen], alignment.select(chosen), len(chosen))

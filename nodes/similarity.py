@@ -8,6 +8,11 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..clrface_core.errors import CLRFaceError
+from ..clrface_core.models.identity import identity_similarity
+from .memory import identity_network
+from .progress import Progress
+from .tensors import each_picture
 from .types import CATEGORY
 
 VERDICTS = ((0.6, "the same person, clearly"), (0.36, "probably the same person"), (-1.0, "not recognisable"))
@@ -48,10 +53,6 @@ class FaceSimilarity(io.ComfyNode):
 
     @classmethod
     def execute(cls, faces: Tensor, reference: Tensor) -> io.NodeOutput:
-        from ..clrface_core.errors import CLRFaceError
-        from ..clrface_core.models.identity import identity_similarity
-        from .host import Progress, identity_network
-
         ours, theirs = square(faces, "faces"), square(reference, "reference")
         if len(theirs) not in (1, len(ours)):
             raise CLRFaceError(
@@ -74,9 +75,6 @@ class FaceSimilarity(io.ComfyNode):
 
 def square(image: Tensor, name: str) -> Sequence[Tensor]:
     """Pictures (3,S,S); CLRFaceError for others."""
-    from ..clrface_core.errors import CLRFaceError
-    from .host import each_picture
-
     faces = each_picture(image, name)
     if image.shape[1] != image.shape[2] or image.shape[1] < 32:
         raise CLRFaceError(

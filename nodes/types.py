@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any, TypeVar
+
 from comfy_api.latest import io
 
 CATEGORY = "CLR-Face"
@@ -29,3 +32,11 @@ def seed_input(what: str) -> io.Input:
         control_after_generate=True,
         tooltip=f"Seed of {what}.\nThe same seed gives the same result, however faces are batched.",
     )
+
+
+Settings = TypeVar("Settings")
+
+
+def settings(kind: type[Settings], widgets: dict[str, Any]) -> Settings:
+    """A settings dataclass of the library, made of those widgets that bear the names of its fields."""
+    return kind(**{each.name: widgets[each.name] for each in fields(kind) if each.name in widgets})  # type: ignore[arg-type]

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import CLRFaceError
@@ -34,14 +33,6 @@ class Schedule(ABC):
     def beta(self, t: Tensor) -> Tensor:
         """Rate of the process, -2 d log(alpha)/dt: positive and finite on [0,1]."""
 
-    @abstractmethod
-    def time_of(self, half_log_snr: Tensor) -> Tensor:
-        """Inverse of `half_log_snr`; +inf gives 0."""
-
-    def half_log_snr(self, t: Tensor) -> Tensor:
-        """lambda(t) = log(alpha/sigma), the time in which DPM-Solver steps: falling, +inf at t = 0."""
-        return torch.log(self.alpha(t)) - torch.log(self.sigma(t))
-
 
 @dataclass(frozen=True)
 class LinearBeta(Schedule):
@@ -62,12 +53,6 @@ class LinearBeta(Schedule):
 
     def beta(self, t: Tensor) -> Tensor:
         return self.beta_min + t * (self.beta_max - self.beta_min)
-
-    def time_of(self, half_log_snr: Tensor) -> Tensor:
-        # alpha^2 = sigmoid(2 lambda), then the positive root of a quadratic in t, written so as not to cancel
-        decay = F.softplus(-2 * half_log_snr) / 2
-        slope = self.beta_min / 2
-        return 2 * decay / (slope + torch.sqrt(slope**2 + (self.beta_max - self.beta_min) * decay))
 
 
 @dataclass(frozen=True)
@@ -100,13 +85,6 @@ class Cosine(Schedule):
     def beta(self, t: Tensor) -> Tensor:
         return 2 * self._speed() * torch.tan(self._start() + self._speed() * t)
 
-    def time_of(self, half_log_snr: Tensor) -> Tensor:
-        cosine = torch.exp(F.logsigmoid(2 * half_log_snr) / 2) * math.cos(self._start())
-        variance = torch.sigmoid(-2 * half_log_snr)
-        # sin^2(phi) - sin^2(p) = sigma^2 cos^2(p)
-        sine = torch.sqrt(variance * math.cos(self._start()) ** 2 + math.sin(self._start()) ** 2)
-        return (torch.atan2(sine, cosine) - self._start()) / self._speed()
-
 
 def linear_beta(beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
     """The VP schedule with a linear rate; the defaults are Song et al.'s. Needs 0 < beta_min <= beta_max."""
@@ -127,10 +105,10 @@ def cosine(offset: float = 0.008) -> Schedule:
     return Cosine(offset)
 
 
+MOST_STEPS = 10_000
+
 SCHEDULES: dict[str, Callable[[], Schedule]] = {"linear": linear_beta, "cosine": cosine}
 """What a bundle's refiner config may name as its forward process."""
-
-SPACINGS = ("uniform", "quadratic", "log-snr")
 
 
 def schedule_named(name: str) -> Schedule:
@@ -140,32 +118,13 @@ def schedule_named(name: str) -> Schedule:
     return SCHEDULES[name]()
 
 
-def time_grid(t0: float, steps: int, spacing: str = "uniform", *, schedule: Schedule | None = None) -> Tensor:
-    """The times a solver visits: (steps + 1,) float64 on the CPU, t0 first, strictly falling, exactly 0 last.
+def time_grid(t0: float, steps: int) -> Tensor:
+    """The times a solver visits, evenly spaced: (steps + 1,) float64 on the CPU, t0 first, falling, exactly 0 last.
 
-    The last step thus lands on the denoised estimate. `spacing` is "uniform" in t; "quadratic", whose points
-    t0 (1 - i/steps)^2 crowd near 0; or "log-snr", which needs the `schedule`: uniform in lambda from t0 down
-    to t0/steps^2, then 0. With many steps, only the last two let solvers of order 2 keep it to t = 0.
+    The last step thus lands on the denoised estimate.
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise CLRFaceError(f"The number of steps must be a whole number of at least 1, got {steps!r}: try 4.")
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
+        raise CLRFaceError(f"Expected a whole number of steps from 1 to {MOST_STEPS}, got {steps!r}: 1 to 4 are usual.")
     if not 0 < t0 <= 1:
-        raise CLRFaceError(f"The starting time t0 must lie in (0,1], got {t0}: try 0.5.")
-    fraction = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
-    if spacing == "uniform":
-        return t0 * fraction
-    if spacing == "quadratic":
-        return t0 * fraction**2
-    if spacing == "log-snr":
-        return _log_snr_grid(t0, steps, schedule)
-    raise CLRFaceError(f"Expected a spacing ({' or '.join(SPACINGS)}), got {spacing!r}: choose one of these.")
-
-
-def _log_snr_grid(t0: float, steps: int, schedule: Schedule | None) -> Tensor:
-    if schedule is None:
-        raise CLRFaceError("The log-snr spacing needs a schedule, got none: pass the refiner's own.")
-    ends = schedule.half_log_snr(torch.tensor([t0, t0 / steps**2], dtype=torch.float64))
-    inner = torch.linspace(float(ends[0]), float(ends[1]), steps, dtype=torch.float64)
-    grid = torch.cat((schedule.time_of(inner), torch.zeros(1, dtype=torch.float64)))
-    grid[0] = t0  # the inverse may miss it by a rounding error
-    return grid
+        raise CLRFaceError(f"Expected the diffusion to start at a time in (0,1], got {t0}: 0.5 is usual.")
+    return t0 * torch.linspace(1, 0, steps + 1, dtype=torch.float64)
