@@ -20,6 +20,8 @@ from torch import Tensor
 
 from .errors import CLRFaceError
 
+FACE_SIDE = 512
+"""Of the aligned faces that the ranges are meant for, in pixels."""
 RADIUS = 20
 """The blur kernel's, in pixels of a 512 px face: it is 41 px wide."""
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what JPEG calls Y

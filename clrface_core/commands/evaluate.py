@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..evaluation.outputs import Autoencoder, ModelOutputs, Output, Variant
     from ..evaluation.plan import Others
     from ..evaluation.report import Report
-    from ..models.bundle import Bundle
+    from ..training.parts import Parts
 
 METRICS = ("psnr", "ssim", "lpips-vgg", "lpips-alex", "dists", "kid", "niqe", "sface", "dlib", "arcface", "lmd")
 """The names in `evaluation.catalogue.METRICS`, repeated so that --help need not load it (a test compares them)."""
@@ -108,8 +108,8 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.catalogue import find_metrics
     from ..evaluation.measure import Costs, Embeddings, evaluate
     from ..evaluation.outputs import ModelOutputs, Variant
-    from ..models.bundle import load_bundle
     from ..stages import FaceStages
+    from ..training.parts import Parts
     from .files import check_place
 
     check_place(args.output / "report.md")
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     run_as = {"solver": args.solver, "seed": args.seed}
     ours = ModelOutputs(FaceStages(args.model, **made), **run_as)
     device = ours.stages.device
-    others = {name: _other(load_bundle(path, device, require=("vq",)), made, run_as) for name, path in args.against}
+    others = {name: _other(Parts.load(path, device), made, run_as) for name, path in args.against}
     metrics, missing = find_metrics(args.metric_weights, device, args.metrics)
     base = Variant(steps=args.steps[0], identity=args.identity[0])
     outputs, absent, files = _compared(args, ours, others, base)
@@ -138,15 +138,14 @@ def run(args: argparse.Namespace) -> int:
     return 1 if report.skipped else 0
 
 
-def _other(bundle: Bundle, made: dict[str, Any], run_as: dict[str, Any]) -> ModelOutputs | Autoencoder:
+def _other(parts: Parts, made: dict[str, Any], run_as: dict[str, Any]) -> ModelOutputs | Autoencoder:
     """A model to compare with: whole, or only an autoencoder."""
     from ..evaluation.outputs import Autoencoder, ModelOutputs
     from ..stages import FaceStages
 
-    assert bundle.vq is not None
-    if bundle.irn is None or bundle.refiner is None:
-        return Autoencoder(bundle.vq)
-    return ModelOutputs(FaceStages(bundle, **made), **run_as)
+    if parts.networks.keys() == {"vq"}:
+        return Autoencoder(parts.networks["vq"])
+    return ModelOutputs(FaceStages(parts.complete(), **made), **run_as)
 
 
 def _shows_progress(args: argparse.Namespace) -> bool:

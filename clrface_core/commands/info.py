@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,33 +35,28 @@ def run(args: argparse.Namespace) -> int:
 
 def describe(path: Path) -> dict[str, Any]:
     """A bundle's header, sizes and checksum as plain values. CLRFaceError where it is no bundle."""
-    import math
-
-    from safetensors import safe_open
-
-    from ..models.bundle import NETWORKS, read_header
+    from ..models.file import FORMAT, VERSION, open_tensors, read_header
 
     header = read_header(path)
     networks: dict[str, Any] = {}
-    with safe_open(path, "pt") as file:
-        keys = list(file.keys())
-        for name in NETWORKS:
-            if name in header:
-                slices = [file.get_slice(key) for key in keys if key.startswith(f"{name}.")]
-                networks[name] = {
-                    "parameters": sum(math.prod(part.get_shape()) for part in slices),
-                    "dtypes": sorted({str(part.get_dtype()) for part in slices}),
-                    "config": header[name],
-                }
+    with open_tensors(path, "a CLR-Face bundle") as file:
+        for name, config in header.configs.items():
+            slices = [file.get_slice(key) for key in file.keys() if key.startswith(f"{name}.")]  # noqa: SIM118
+            networks[name] = {
+                "parameters": sum(math.prod(part.get_shape()) for part in slices),
+                "dtypes": sorted({str(part.get_dtype()) for part in slices}),
+                "config": asdict(config),
+            }
     return {
         "path": str(path),
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "format": header["format"],
-        "version": header["version"],
-        "name": header["name"],
+        "format": FORMAT,
+        "version": VERSION,
+        "name": header.name,
+        "face size": header.size,
         "networks": networks,
-        "notes": header["notes"],
+        "notes": header.notes,
     }
 
 
@@ -69,6 +66,7 @@ def as_table(description: dict[str, Any]) -> str:
     lines = [
         f"{description['path']}",
         f"  model     {description['name']} ({description['format']}, version {description['version']})",
+        f"  faces     {description['face size']} px",
         f"  size      {size:.1f} MB",
         f"  sha256    {description['sha256']}",
         "",

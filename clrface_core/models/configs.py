@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ..errors import CLRFaceError
 from .irn import IRNConfig
 from .mask import MaskConfig
 from .refiner import RefinerConfig
@@ -16,12 +17,13 @@ from .vq import VQConfig
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The four networks of one model."""
+    """The four networks of one model, and the side in pixels of the aligned crops that they restore."""
 
     vq: VQConfig
     irn: IRNConfig
     refiner: RefinerConfig
     mask: MaskConfig
+    size: int = 512
 
 
 _S = ModelConfig(
@@ -60,6 +62,7 @@ CONFIGS: dict[str, ModelConfig] = {
         irn=IRNConfig(UNetConfig(widths=(8, 16), blocks=(1, 1), norm_groups=4, head_channels=16), reduce=2),
         refiner=RefinerConfig(UNetConfig(widths=(8, 16), blocks=(1, 1), norm_groups=4, head_channels=16)),
         mask=MaskConfig(width=4, dilations=(1, 2), maps=1),
+        size=64,
     ),
     "s-f8": _compressing((1, 2, 6, 6), 4),
     "s-f16": _compressing((1, 2, 6, 6, 6), 8),
@@ -68,3 +71,10 @@ CONFIGS: dict[str, ModelConfig] = {
     "s-codebook-4096": replace(_S, vq=replace(_S.vq, n_embed=4096)),
     "s-unconditional": replace(_S, refiner=replace(_S.refiner, conditional=False)),
 }
+
+
+def find_config(name: str) -> ModelConfig:
+    """The config of this name; CLRFaceError where there is none."""
+    if name not in CONFIGS:
+        raise CLRFaceError(f"Expected a config name out of {', '.join(CONFIGS)}, got {name!r}: choose one of them.")
+    return CONFIGS[name]

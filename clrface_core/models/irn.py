@@ -36,6 +36,11 @@ class IRN(nn.Module):
         channels = 3 * config.patch**2
         self.unet = UNet(channels, channels, config.unet, timed=False)
 
+    @property
+    def unit(self) -> int:
+        """The sides of faces are multiples of this."""
+        return self.config.reduce * self.config.patch * 2 ** (len(self.config.unet.widths) - 1)
+
     def change(self, x: Tensor) -> Tensor:
         """What to add to an already reduced face (B,3,h,w); training at reduced size needs no more."""
         p = self.config.patch
@@ -43,12 +48,11 @@ class IRN(nn.Module):
         return F.pixel_shuffle(self.unet(patches), p)
 
     def forward(self, x: Tensor) -> Tensor:
-        config = self.config
-        unit = config.reduce * config.patch * 2 ** (len(config.unet.widths) - 1)
+        config, unit = self.config, self.unit
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % unit or x.shape[3] % unit:
             raise CLRFaceError(
                 f"The IRN expects faces (B,3,H,W) with sides that are multiples of {unit}, got {tuple(x.shape)}: "
-                "resize the crops to 512 px."
+                "resize them."
             )
         if config.reduce == 1:
             return x + self.change(x)

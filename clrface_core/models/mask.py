@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import CLRFaceError
+
 
 @dataclass(frozen=True)
 class MaskConfig:
@@ -21,6 +23,13 @@ class MaskConfig:
     maps: int = 1
     width: int = 32
     dilations: tuple[int, ...] = (1, 2, 4, 8)
+
+    def __post_init__(self) -> None:
+        if self.maps not in (1, self.channels) or not self.dilations:
+            raise CLRFaceError(
+                f"A mask has 1 map or {self.channels}, one per channel, and at least one dilation, got {self.maps} and "
+                f"{self.dilations}: change them."
+            )
 
 
 class MaskHead(nn.Module):

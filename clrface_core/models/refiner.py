@@ -41,9 +41,13 @@ class Refiner(nn.Module):
         positions = config.patch**2
         self.unet = UNet(3 * config.channels * positions, config.channels * positions, config.unet, timed=True)
 
+    @property
+    def unit(self) -> int:
+        """The sides of latents are multiples of this."""
+        return self.config.patch * 2 ** (len(self.config.unet.widths) - 1)
+
     def forward(self, z_t: Tensor, z_d: Tensor, z_i: Tensor, t: Tensor) -> Tensor:
-        p = self.config.patch
-        unit = p * 2 ** (len(self.config.unet.widths) - 1)
+        p, unit = self.config.patch, self.unit
         if z_t.shape != z_d.shape or z_t.shape != z_i.shape or z_t.shape[2] % unit or z_t.shape[3] % unit:
             raise CLRFaceError(
                 f"The refiner expects three latents of one shape with sides that are multiples of {unit}, got "

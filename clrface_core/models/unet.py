@@ -27,7 +27,8 @@ class UNetConfig:
                 f"A U-Net needs as many widths as block counts, got {self.widths} and {self.blocks}: "
                 "give one of each per resolution."
             )
-        if any(width % self.norm_groups for width in self.widths) or self.widths[-1] % self.head_channels:
+        groups = self.norm_groups
+        if not groups or any(width % groups for width in self.widths) or self.widths[-1] % self.head_channels:
             raise CLRFaceError(
                 f"U-Net widths must be multiples of norm_groups={self.norm_groups} and the last one of "
                 f"head_channels={self.head_channels}, got {self.widths}: change the widths."

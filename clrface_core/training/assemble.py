@@ -10,7 +10,10 @@ import torch
 from torch import nn
 
 from ..errors import CLRFaceError
-from ..models.bundle import NETWORKS, Bundle, build, load_bundle, save_bundle
+from ..models.bundle import Bundle, build, save_bundle
+from ..models.configs import find_config
+from ..models.file import NETWORKS
+from .parts import Parts
 from .settings import read_config
 
 
@@ -19,16 +22,23 @@ def assemble(run: Path, model: str, init: Path | None = None, fresh: str = "") -
 
     fresh: the network that is not taken from `init`.
     """
-    bundle = build(model)
-    if init is not None:
-        for name, network in load_bundle(init, require=()).networks().items():
-            if name != fresh:
-                setattr(bundle, name, network)
+    start = build(model)
+    given = {} if init is None else Parts.load(init).networks
+    networks = start.networks() | {name: network for name, network in given.items() if name != fresh} | trained(run)
+    return Parts(networks, start.name, size=start.size).complete()
+
+
+def trained(run: Path) -> dict[str, Any]:
+    """The networks that the stages of a run folder have left there, by name."""
+    networks = {}
     for name in NETWORKS:
-        part = run / f"{name}.safetensors"
-        if part.is_file():
-            setattr(bundle, name, getattr(load_bundle(part, require=(name,)), name))
-    return bundle
+        path = run / f"{name}.safetensors"
+        if path.is_file():
+            part = Parts.load(path).networks
+            if name not in part:
+                raise CLRFaceError(f"Expected the network {name} in {path}, got {', '.join(part)}: train it again.")
+            networks[name] = part[name]
+    return networks
 
 
 def export(
@@ -44,22 +54,20 @@ def export(
     shares: of networks of the run that went on from `init`'s, how much of their change to take, in [0,1].
     """
     model = read_config(config)["model"]
-    given = {} if init is None else load_bundle(init, require=()).networks()
-    absent = [name for name in NETWORKS[:3] if name not in given and not (run / f"{name}.safetensors").is_file()]
-    if absent:
+    given = {} if init is None else Parts.load(init).networks
+    networks = given | trained(run)
+    for absent in (name for name in NETWORKS[:3] if name not in networks):
         raise CLRFaceError(
-            f"Expected the stages vq, irn and refiner in {run}, but {absent[0]} is missing: train it first."
+            f"Expected the stages vq, irn and refiner in {run}, but {absent} is missing: train it first."
         )
-    bundle = assemble(run, model, init)
     for name, share in (shares or {}).items():
         if name not in given:
             raise CLRFaceError(
                 f"Expected a bundle with a network {name!r} to average with, got {init}: pass --init FILE that has it."
             )
-        average(given[name], getattr(bundle, name), share)
-    if "mask" not in given and not (run / "mask.safetensors").is_file():
-        bundle.mask = None  # an untrained mask is noise; without one the whole latent is guided
-    bundle.notes = notes or {}
+        average(given[name], networks[name], share)
+    # Without a trained mask there is none: an untrained one is noise, and the whole latent is guided instead.
+    bundle = Parts(networks, model, notes or {}, find_config(model).size).complete()
     save_bundle(destination, bundle)
     return bundle
 

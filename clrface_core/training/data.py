@@ -19,10 +19,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..degrade import MILD, STANDARD, draw
+from ..degrade import FACE_SIDE, MILD, STANDARD, draw
 from ..errors import CLRFaceError
-
-SIZE = 512
 
 
 class FaceShards:
@@ -176,10 +174,10 @@ class Steps(Dataset[dict[str, Tensor]]):
         samples = [self.sample(np.random.default_rng((self.seed, step, self.first + i))) for i in range(self.batch)]
         return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
 
-    def picture(self, rng: np.random.Generator, side: int = SIZE) -> Tensor:
+    def picture(self, rng: np.random.Generator, side: int | None = None) -> Tensor:
         """A face as uint8 (3,S,S), at its own resolution, or at `side` where that is less."""
         index = self.shards.draw(rng, self.mix)
-        return self.shards[index] if side >= SIZE else self.shards.reduced(index, side)
+        return self.shards[index] if side is None else self.shards.reduced(index, side)
 
     def sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
         raise NotImplementedError(f"{type(self).__name__} must say what a sample is")
@@ -201,10 +199,12 @@ class Crops(Steps):
 
 
 class Pairs(Steps):
-    """`clean` and `degraded` faces of `side` px, 512 or less, degraded as faces of 512 px that are then reduced.
+    """`clean` and `degraded` faces of `side` px, degraded as faces of 512 px that are then reduced.
 
     At a smaller side the degradation shrinks with the face. That is the same but for what 512 px shows and the
     smaller side does not, and several times cheaper.
+
+    size: side of the faces that the model restores; at a smaller `side` decoded pictures are kept.
 
     mild: the share of pairs drawn from the mild ranges; the standard ones reach those in one pair out of ten.
     enlarge: originals of less than `side` px take part, enlarged. Their finest detail is no target: `sharp`, a flag
@@ -212,13 +212,14 @@ class Pairs(Steps):
     """
 
     def __init__(  # type: ignore[no-untyped-def]
-        self, *args, side: int = SIZE, mild: float = 0.0, enlarge: bool = False
+        self, *args, side: int, size: int, mild: float = 0.0, enlarge: bool = False
     ) -> None:
         super().__init__(*args)
-        self.side, self.mild, self.enlarge = side, mild, enlarge
+        self.side, self.size, self.mild, self.enlarge = side, size, mild, enlarge
 
     def sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        face = augment(self.picture(rng, self.side).float() / 255, rng, self.augmentation)
+        picture = self.picture(rng, self.side if self.side < self.size else None)
+        face = augment(picture.float() / 255, rng, self.augmentation)
         sharp = face.shape[1] >= self.side
         if not sharp and not self.enlarge:
             raise CLRFaceError(
@@ -227,7 +228,7 @@ class Pairs(Steps):
         face = resize(face, self.side)
         ranges = MILD if rng.random() < self.mild else STANDARD
         degradation = draw(ranges, tuple(int(x) for x in rng.integers(2**31, size=2)))
-        degraded = degradation.scaled(self.side / SIZE).apply(face)
+        degraded = degradation.scaled(self.side / FACE_SIDE).apply(face)
         return {"clean": degradation.target(face), "degraded": degraded, "sharp": torch.tensor(sharp)}
 
 

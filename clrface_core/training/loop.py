@@ -25,7 +25,6 @@ from torchvision.utils import save_image
 from tqdm import tqdm
 
 from ..errors import CLRFaceError
-from ..models.bundle import Bundle, save_bundle
 from ..models.identity import load_identity
 from ..models.perceptual import LPIPS
 from . import muon
@@ -33,6 +32,7 @@ from .assemble import assemble
 from .curves import Curves
 from .data import FaceShards, batches
 from .parallel import find_team
+from .parts import Parts
 from .settings import override, read_config
 from .stages import STAGES, Judges, Stage
 
@@ -235,9 +235,8 @@ class Trainer:
         name = self.options.stage
         network = copy.deepcopy(self.average.module)
         self.stage.finish(network, self.held_out)
-        part = Bundle(name=self.bundle.name, notes={"stage": name, "steps": self.step, "settings": self.settings})
-        setattr(part, name, network)
-        save_bundle(self.options.run / f"{name}.safetensors", part, torch.float32)
+        notes = {"stage": name, "steps": self.step, "settings": self.settings}
+        Parts({name: network}, self.bundle.name, notes, self.bundle.size).save(self.options.run / f"{name}.safetensors")
 
     def resume(self) -> bool:
         """Take up the run's checkpoint, if there is one."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import losses
-from ..data import SIZE, FaceShards, Pairs, Steps
+from ..data import FaceShards, Pairs, Steps
 from .stage import Stage, Terms
 
 
@@ -19,8 +19,9 @@ class IRNStage(Stage):
     name = "irn"
 
     def dataset(self, shards: FaceShards, seed: int) -> Steps:
-        side = SIZE // self.trained.config.reduce  # type: ignore[union-attr, operator]
-        return self._data(Pairs, shards, seed, side=side, mild=self.settings.get("mild", 0.0))
+        size = self.bundle.size
+        side = size // self.bundle.irn.config.reduce
+        return self._data(Pairs, shards, seed, side=side, size=size, mild=self.settings.get("mild", 0.0))
 
     def _restore(self, network: Any, degraded: Tensor) -> Tensor:
         return degraded + network.change(degraded)

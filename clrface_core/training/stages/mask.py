@@ -32,7 +32,6 @@ class MaskStage(RefinerStage):
     @torch.no_grad()
     def _estimate(self, z_d: Tensor, z_i: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The refiner's own estimate of noised z_I, and alpha at its time: what guidance meets in sampling."""
-        assert self.bundle.refiner is not None
         t = torch.rand(len(z_i), generator=generator).to(z_i) * self.settings["t_max"]
         return self.bundle.refiner(self._noised(z_i, t, generator), z_d, z_i, t), self.schedule.alpha(t)
 
@@ -61,7 +60,6 @@ class MaskStage(RefinerStage):
         )
 
     def pictures(self, network: Any, batch: Terms, generator: torch.Generator) -> list[Tensor]:
-        assert self.bundle.vq is not None
         estimate, guided, mask, clean = self._guided(network, batch, generator)
         heat = F.interpolate(mask.mean(1, keepdim=True), clean.shape[2:], mode="nearest").expand_as(clean)
         return [self.bundle.vq.decode(estimate), self.bundle.vq.decode(guided), heat, clean]

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from ...diffusion.schedule import SCHEDULES, time_grid
 from ...diffusion.solvers import ddim
-from ...errors import CLRFaceError
 from ...models.bundle import Bundle
-from ..data import SIZE, FaceShards, Pairs, Steps
+from ..data import FaceShards, Pairs, Steps
 from .stage import Judges, Stage, Terms
 
 
@@ -47,26 +46,21 @@ class RefinerStage(Stage):
 
     def __init__(self, bundle: Bundle, judges: Judges, settings: dict[str, Any]) -> None:
         super().__init__(bundle, judges, settings)
-        if bundle.vq is None or bundle.irn is None:
-            raise CLRFaceError(
-                "The refiner learns on top of the vq and irn stages, but one is missing: train both first."
-            )
-        self.config = bundle.refiner.config  # type: ignore[union-attr]
+        self.config = bundle.refiner.config
         self.schedule = SCHEDULES[self.config.schedule]()
 
     def dataset(self, shards: FaceShards, seed: int) -> Steps:
-        return self._data(Pairs, shards, seed, side=SIZE, mild=self.settings.get("mild", 0.0), enlarge=True)
+        size, mild = self.bundle.size, self.settings.get("mild", 0.0)
+        return self._data(Pairs, shards, seed, side=size, size=size, mild=mild, enlarge=True)
 
     @torch.no_grad()
     def _encoded(self, *faces: Tensor) -> tuple[Tensor, ...]:
         """The latents of some batches of faces."""
-        assert self.bundle.vq is not None
         return self.bundle.vq.encode(torch.cat(faces)).chunk(len(faces))
 
     @torch.no_grad()
     def _conditions(self, batch: Terms) -> tuple[Tensor, Tensor]:
         """z_d and z_I."""
-        assert self.bundle.irn is not None
         z_d, z_i = self._encoded(batch["degraded"], self.bundle.irn(batch["degraded"]))
         return z_d, z_i
 
@@ -100,7 +94,6 @@ class RefinerStage(Stage):
 
     def _decoded(self, z: Tensor, clean: Tensor, sharp: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """A window of the estimate, decoded, and the same window of the clean face, as far as that is a target."""
-        assert self.bundle.vq is not None
         f = self.bundle.vq.config.compression
         side = min(self.settings["decode_crop"] // f, z.shape[2])
         top, left = (int(torch.randint(z.shape[2] - side + 1, (), generator=generator)) for _ in range(2))
@@ -113,7 +106,6 @@ class RefinerStage(Stage):
 
     def _half_size(self, z: Tensor) -> Tensor:
         """The picture of a half-size latent: enough for a recognition network (112 px), at a quarter of the cost."""
-        assert self.bundle.vq is not None
         return self.bundle.vq.decode(F.avg_pool2d(z, 2))
 
     def _half_size_identity(self, z: Tensor, clean: Tensor) -> Tensor:
@@ -141,7 +133,6 @@ class RefinerStage(Stage):
         )
 
     def pictures(self, network: Any, batch: Terms, generator: torch.Generator) -> list[Tensor]:
-        assert self.bundle.vq is not None
         z_d, z_i = self._conditions(batch)
         (z_0,) = self._encoded(batch["clean"])
         start = self._noised(z_i, torch.full((len(z_i),), self.config.t0).to(z_i), generator)

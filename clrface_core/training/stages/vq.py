@@ -32,7 +32,7 @@ class VQStage(Stage):
         if settings["only"]:
             for name, part in self.trained.named_children():
                 part.requires_grad_(name in settings["only"])
-        self.usage = torch.zeros(bundle.vq.config.n_embed, dtype=torch.long)  # type: ignore[union-attr]
+        self.usage = torch.zeros(bundle.vq.config.n_embed, dtype=torch.long)
         self._latents: Tensor | None = None
 
     def dataset(self, shards: FaceShards, seed: int) -> Steps:
@@ -70,7 +70,6 @@ class VQStage(Stage):
         flat = rearrange(latents, "b c h w -> (b h w) c").cpu()
         chosen = flat[torch.randint(len(flat), (len(entries),), generator=generator)]
         chosen = chosen + 0.01 * flat.std() * torch.randn(chosen.shape, generator=generator)
-        assert self.bundle.vq is not None
         table = self.bundle.vq.quantize.embedding.weight
         table[entries.to(table.device)] = self.team.as_first(chosen.to(table))
 
