@@ -16,10 +16,9 @@ from .faces.align import Alignment, align_faces
 from .faces.detect import Detector, Face, load_detector, order_faces
 from .faces.paste import paste_faces
 from .faces.warp import resize
-from .inputs import as_photo
 from .models.bundle import Bundle
 from .models.identity import IdentityNet
-from .photo import Photo, write_photo
+from .photo import Photo, as_photo, write_photo
 from .stages import SIZE, FaceStages, Progress, Sampling
 
 
