@@ -14,9 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import CLRFaceError
-from ..photo import Photo, is_picture, write_photo
+from ..photo import SUFFIXES, Photo, is_picture, write_photo
 
-OTHER_FORMATS = {".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic"}
+OTHER_FORMATS = {*SUFFIXES} - {".png"} | {".heic"}
 
 
 @dataclass(frozen=True)

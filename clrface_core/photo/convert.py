@@ -11,8 +11,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from .errors import CLRFaceError
-from .photo import Photo, read_photo
+from ..errors import CLRFaceError
+from .photo import Photo
+from .read import read_photo
 
 SLACK = 0.1
 """How far beyond [0,1] values may lie, as those of a resampled picture do; what lies farther has another scale."""

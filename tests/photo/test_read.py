@@ -11,9 +11,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
-from clrface_core import photo as photo_module
 from clrface_core.errors import CLRFaceError
-from clrface_core.photo import Photo, is_picture, read_photo, write_photo
+from clrface_core.photo import MAX_PIXELS, Photo, is_picture, read_photo, write_photo
 
 RANDOM = np.random.default_rng(0)
 BYTES = RANDOM.integers(0, 256, (11, 14, 4), dtype=np.uint8)
@@ -454,4 +453,4 @@ def test_useless_photos_are_refused() -> None:
         Photo(torch.zeros(3, 4, 4), torch.zeros(4, 5))
     with pytest.raises(CLRFaceError, match="bits"):
         Photo(torch.zeros(3, 4, 4), bits=12)
-    assert photo_module.MAX_PIXELS > 6000 * 4000
+    assert MAX_PIXELS > 6000 * 4000

@@ -1,0 +1,46 @@
+"""What a picture is in this library: a tensor, and what it takes to write it back faithfully."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from ..errors import CLRFaceError
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture as a tensor, and what it takes to write it back faithfully.
+
+    rgb: (3,H,W) float32 in [0,1]; a grey picture has three equal channels.
+    alpha: (H,W) float32 in [0,1], not multiplied into rgb; None where the picture is opaque.
+    bits: 8 or 16 per channel.
+    grey: the file had one channel. It is written as one again if the three are still equal, as RGB otherwise.
+    icc: the colour profile that the values are meant in; None stands for sRGB.
+    """
+
+    rgb: Tensor
+    alpha: Tensor | None = None
+    bits: int = 8
+    grey: bool = False
+    icc: bytes | None = None
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.rgb.shape)
+        if len(shape) != 3 or shape[0] != 3 or 0 in shape or not self.rgb.is_floating_point():
+            raise CLRFaceError(
+                f"Expected a picture as a float tensor (3, height, width) in [0, 1], got {self.rgb.dtype} {shape}: "
+                "convert it first."
+            )
+        if self.alpha is not None and tuple(self.alpha.shape) != shape[1:]:
+            raise CLRFaceError(
+                f"Expected an alpha channel of {shape[1:]} like the picture, got {tuple(self.alpha.shape)}: "
+                "resize both or drop the alpha."
+            )
+        if self.bits not in (8, 16):
+            raise CLRFaceError(f"Expected 8 or 16 bits per channel, got {self.bits}: choose one of the two.")
+
+    def with_rgb(self, rgb: Tensor) -> Photo:
+        """The same picture with other colours: alpha, depth and profile stay."""
+        return replace(self, rgb=rgb)
