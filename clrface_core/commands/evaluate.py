@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..evaluation.cases import Batch
+    from ..evaluation.compared.outputs import Autoencoder, ModelOutputs, Output, Variant
+    from ..evaluation.compared.plan import Others
     from ..evaluation.measure import Sheet
-    from ..evaluation.metric import Metric
-    from ..evaluation.outputs import Autoencoder, ModelOutputs, Output, Variant
-    from ..evaluation.plan import Others
-    from ..evaluation.report import Report
+    from ..evaluation.metrics.metric import Metric
+    from ..evaluation.report.tables import Report
     from ..models.bundle import Bundle
 
 METRICS = ("psnr", "ssim", "lpips-vgg", "lpips-alex", "dists", "kid", "niqe", "sface", "dlib", "arcface", "lmd")
-"""The names in `evaluation.catalogue.METRICS`, repeated so that --help need not load it (a test compares them)."""
+"""The names in `metrics.catalogue.METRICS`, repeated so that --help need not load it (a test compares them)."""
 ABLATIONS = ("irn", "steps", "guidance", "mask", "quantise", "f", "codebook", "condition")
-"""Of `evaluation.plan.ABLATIONS`, likewise."""
+"""Of `compared.plan.ABLATIONS`, likewise."""
 
 
 def add_parser(commands: Any) -> None:
@@ -105,9 +105,9 @@ def titled(text: str) -> tuple[str, Path]:
 
 def run(args: argparse.Namespace) -> int:
     """Write the report; 1 if pictures had to be left out."""
-    from ..evaluation.catalogue import find_metrics
+    from ..evaluation.compared.outputs import ModelOutputs, Variant
     from ..evaluation.measure import Costs, Embeddings, evaluate
-    from ..evaluation.outputs import ModelOutputs, Variant
+    from ..evaluation.metrics.catalogue import find_metrics
     from ..models.bundle import load_bundle
     from ..stages import FaceStages
     from .files import check_place
@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _other(bundle: Bundle, made: dict[str, Any], run_as: dict[str, Any]) -> ModelOutputs | Autoencoder:
     """A model to compare with: whole, or only an autoencoder."""
-    from ..evaluation.outputs import Autoencoder, ModelOutputs
+    from ..evaluation.compared.outputs import Autoencoder, ModelOutputs
     from ..stages import FaceStages
 
     assert bundle.vq is not None
@@ -157,7 +157,7 @@ def _compared(
     args: argparse.Namespace, ours: ModelOutputs, others: Others, base: Variant
 ) -> tuple[dict[str, Output], dict[str, str], dict[str, Path]]:
     """All outputs in the order of the table, baselines that cannot be had, and the files of the others."""
-    from ..evaluation import plan
+    from ..evaluation.compared import plan
 
     outputs, absent, files = plan.baselines(args.baselines, ours, args.metric_weights, ours.stages.device)
     outputs |= plan.refined(ours, args.steps, args.identity)
@@ -170,8 +170,8 @@ def _sheet(args: argparse.Namespace, ours: ModelOutputs, base: Variant) -> Sheet
     from dataclasses import replace
     from functools import partial
 
+    from ..evaluation.compared.plan import IRN_ALONE, title
     from ..evaluation.measure import Sheet
-    from ..evaluation.plan import IRN_ALONE, title
 
     refined, guided = replace(base, identity=0.0), replace(base, identity=max(args.identity) or 1.0)
     columns: dict[str, Callable[[Batch], Tensor]] = {
@@ -242,7 +242,7 @@ def _verify(
 
 def _write(args: argparse.Namespace, report: Report) -> None:
     from ..errors import CLRFaceError
-    from ..evaluation.plots import save_plots
+    from ..evaluation.report.plots import save_plots
 
     try:
         report.pictures = save_plots(report, args.output)

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CLRFaceError
-from ..faces.align import FFHQ_TEMPLATE_512
-from ..models.vq import VQModel
-from ..stages import FaceStages, Sampling
-from .cases import SIDE, Batch
+from ...errors import CLRFaceError
+from ...faces.align import FFHQ_TEMPLATE_512
+from ...models.vq import VQModel
+from ...stages import FaceStages, Sampling
+from ..cases import SIDE, Batch
 
 STARTS = ("irn", "degraded", "noise")
 MASKS = ("learned", "ones", "drawn")

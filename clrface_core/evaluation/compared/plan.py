@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from ..errors import CLRFaceError
+from ...errors import CLRFaceError
+from ..weights import REALESRGAN, weight_file
 from .outputs import Autoencoder, ModelOutputs, Output, Variant
 from .peers import bicubic, load_peer
-from .weights import REALESRGAN, weight_file
 
 IRN_ALONE = "IRN alone"
 ABLATED_STEPS = (1, 2, 4, 10)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import CLRFaceError
-from .report import INPUT, Report, mean_of
+from ...errors import CLRFaceError
+from .tables import INPUT, Report, mean_of
 
 PERCEPTION = ("LPIPS-VGG", "LPIPS-Alex", "DISTS")
 IDENTITY = ("dlib cosine", "ArcFace cosine", "SFace cosine")  # networks that never guide come first
