@@ -20,8 +20,8 @@ from clrface_core.commands import restore as restore_command
 from clrface_core.commands import train as train_command
 from clrface_core.degrade import PRESETS
 from clrface_core.diffusion.solvers import SOLVERS
-from clrface_core.evaluation.catalogue import METRICS
-from clrface_core.evaluation.plan import ABLATIONS
+from clrface_core.evaluation.compared.plan import ABLATIONS
+from clrface_core.evaluation.metrics.catalogue import METRICS
 from clrface_core.faces import detect
 from clrface_core.faces.align import FFHQ_TEMPLATE_512
 from clrface_core.faces.face import ORDERS, Face

@@ -17,17 +17,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..evaluation.cases import Batch
+    from ..evaluation.compared.outputs import Autoencoder, ModelOutputs, Output, Variant
+    from ..evaluation.compared.plan import Others
     from ..evaluation.measure import Sheet
-    from ..evaluation.metric import Metric
-    from ..evaluation.outputs import Autoencoder, ModelOutputs, Output, Variant
-    from ..evaluation.plan import Others
-    from ..evaluation.report import Report
+    from ..evaluation.metrics.metric import Metric
+    from ..evaluation.report.tables import Report
+    from ..restorer import FaceRestorer
     from ..training.parts import Parts
 
 METRICS = ("psnr", "ssim", "lpips-vgg", "lpips-alex", "dists", "kid", "niqe", "sface", "dlib", "arcface", "lmd")
-"""The names in `evaluation.catalogue.METRICS`, repeated so that --help need not load it (a test compares them)."""
+"""The names in `metrics.catalogue.METRICS`, repeated so that --help need not load it (a test compares them)."""
 ABLATIONS = ("irn", "steps", "guidance", "mask", "quantise", "f", "codebook", "condition")
-"""Of `evaluation.plan.ABLATIONS`, likewise."""
+"""Of `compared.plan.ABLATIONS`, likewise."""
 
 
 def add_parser(commands: Any) -> None:
@@ -64,7 +65,7 @@ def _add_compared(parser: argparse.ArgumentParser) -> None:
         "--steps", nargs="+", type=options.whole(1), default=[1, 4], metavar="N", help="numbers of steps (1 4)"
     )
     group.add_argument(
-        "--identity", nargs="+", type=options.number(0), default=[0.0], metavar="X", help="identity strengths (0)"
+        "--guidance-scale", nargs="+", type=options.number(0), default=[0.0], metavar="X", help="scales of identity guidance (0)"
     )
     group.add_argument(
         "--baselines", type=names, default=["irn"], metavar="NAME,...",
@@ -105,21 +106,20 @@ def titled(text: str) -> tuple[str, Path]:
 
 def run(args: argparse.Namespace) -> int:
     """Write the report; 1 if pictures had to be left out."""
-    from ..evaluation.catalogue import find_metrics
+    from ..evaluation.compared.outputs import ModelOutputs, Variant
     from ..evaluation.measure import Costs, Embeddings, evaluate
-    from ..evaluation.outputs import ModelOutputs, Variant
-    from ..stages import FaceStages
+    from ..evaluation.metrics.catalogue import find_metrics
+    from ..restorer import FaceRestorer
     from ..training.parts import Parts
     from .files import check_place
 
     check_place(args.output / "report.md")
-    made = {"device": args.device, "dtype": args.dtype, "batch_size": args.batch_size}
     run_as = {"solver": args.solver, "seed": args.seed}
-    ours = ModelOutputs(FaceStages(args.model, **made), **run_as)
-    device = ours.stages.device
-    others = {name: _other(Parts.load(path, device), made, run_as) for name, path in args.against}
+    faces = FaceRestorer.load(args.model, device=args.device, dtype=args.dtype, batch_size=args.batch_size)
+    ours, device = ModelOutputs(faces, **run_as), faces.device
+    others = {name: _other(Parts.load(path, device), faces, run_as) for name, path in args.against}
     metrics, missing = find_metrics(args.metric_weights, device, args.metrics)
-    base = Variant(steps=args.steps[0], identity=args.identity[0])
+    base = Variant(steps=args.steps[0], guidance_scale=args.guidance_scale[0])
     outputs, absent, files = _compared(args, ours, others, base)
     args.output.mkdir(parents=True, exist_ok=True)
     costs, embeddings = Costs(), Embeddings()
@@ -138,14 +138,17 @@ def run(args: argparse.Namespace) -> int:
     return 1 if report.skipped else 0
 
 
-def _other(parts: Parts, made: dict[str, Any], run_as: dict[str, Any]) -> ModelOutputs | Autoencoder:
+def _other(parts: Parts, ours: FaceRestorer, run_as: dict[str, Any]) -> ModelOutputs | Autoencoder:
     """A model to compare with: whole, or only an autoencoder."""
-    from ..evaluation.outputs import Autoencoder, ModelOutputs
-    from ..stages import FaceStages
+    import torch
+
+    from ..evaluation.compared.outputs import Autoencoder, ModelOutputs
+    from ..restorer import FaceRestorer
 
     if parts.networks.keys() == {"vq"}:
         return Autoencoder(parts.networks["vq"])
-    return ModelOutputs(FaceStages(parts.complete(), **made), **run_as)
+    bundle = parts.complete().to(ours.device, ours.dtype).to(memory_format=torch.channels_last)
+    return ModelOutputs(FaceRestorer(bundle, ours.identity_net, batch_size=ours.batch_size), **run_as)
 
 
 def _shows_progress(args: argparse.Namespace) -> bool:
@@ -156,10 +159,10 @@ def _compared(
     args: argparse.Namespace, ours: ModelOutputs, others: Others, base: Variant
 ) -> tuple[dict[str, Output], dict[str, str], dict[str, Path]]:
     """All outputs in the order of the table, baselines that cannot be had, and the files of the others."""
-    from ..evaluation import plan
+    from ..evaluation.compared import plan
 
-    outputs, absent, files = plan.baselines(args.baselines, ours, args.metric_weights, ours.stages.device)
-    outputs |= plan.refined(ours, args.steps, args.identity)
+    outputs, absent, files = plan.baselines(args.baselines, ours, args.metric_weights, ours.faces.device)
+    outputs |= plan.refined(ours, args.steps, args.guidance_scale)
     outputs |= plan.ablations(args.ablate, ours, others, base)
     return outputs | plan.against(others, base), absent, files
 
@@ -169,10 +172,10 @@ def _sheet(args: argparse.Namespace, ours: ModelOutputs, base: Variant) -> Sheet
     from dataclasses import replace
     from functools import partial
 
+    from ..evaluation.compared.plan import IRN_ALONE, title
     from ..evaluation.measure import Sheet
-    from ..evaluation.plan import IRN_ALONE, title
 
-    refined, guided = replace(base, identity=0.0), replace(base, identity=max(args.identity) or 1.0)
+    refined, guided = replace(base, guidance_scale=0.0), replace(base, guidance_scale=max(args.guidance_scale) or 1.0)
     columns: dict[str, Callable[[Batch], Tensor]] = {
         "input": lambda batch: batch.degraded,
         IRN_ALONE: ours.estimate,
@@ -190,16 +193,16 @@ def _settings(args: argparse.Namespace, ours: ModelOutputs) -> dict[str, Any]:
     from .. import __version__
 
     return {
-        "model": ours.stages.bundle.name,
+        "model": ours.faces.bundle.name,
         "steps": args.steps,
-        "identity": args.identity,
+        "guidance_scale": args.guidance_scale,
         "baselines": [name.partition("=")[0] for name in args.baselines],
         "ablations": args.ablate,
         "solver": args.solver,
         "preset": args.preset,
         "limit": args.limit,
         "dtype": args.dtype,
-        "device": ours.stages.device.type,
+        "device": ours.faces.device.type,
         "threads": torch.get_num_threads(),
         "versions": {"clrface": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
@@ -241,7 +244,7 @@ def _verify(
 
 def _write(args: argparse.Namespace, report: Report) -> None:
     from ..errors import CLRFaceError
-    from ..evaluation.plots import save_plots
+    from ..evaluation.report.plots import save_plots
 
     try:
         report.pictures = save_plots(report, args.output)

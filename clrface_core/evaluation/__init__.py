@@ -1,6 +1,6 @@
 """Measuring restorations of faces whose ground truth is known."""
 
 from .measure import evaluate
-from .report import Report
+from .report.tables import Report
 
 __all__ = ["Report", "evaluate"]

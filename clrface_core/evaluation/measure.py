@@ -18,12 +18,12 @@ from tqdm import tqdm
 from ..degrade import DegradeConfig
 from ..errors import CLRFaceError
 from .cases import Batch, Case, batches, degradation_config, shrink
-from .metric import Metric
-from .outputs import Output
-from .report import INPUT, Report
+from .compared.outputs import Output
+from .metrics.metric import Metric
+from .report.sheet import save_sheet
+from .report.tables import INPUT, Report
+from .report.tones import typology_angle
 from .samples import Sample, find_samples
-from .sheet import save_sheet
-from .tones import typology_angle
 
 TRUTH = "ground truth"
 

@@ -21,9 +21,9 @@ from tqdm import tqdm
 from ..degrade import DegradeConfig
 from ..errors import CLRFaceError
 from .cases import batches, degradation_config, shrink
+from .compared.outputs import Output
 from .measure import TRUTH, Costs, Embeddings, run
-from .metric import Metric
-from .outputs import Output
+from .metrics.metric import Metric
 from .samples import SUFFIXES, Sample
 
 RATES = (0.1, 0.01, 0.001)

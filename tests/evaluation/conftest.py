@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from clrface_core.evaluation.cases import Batch
-from clrface_core.evaluation.catalogue import find_metrics
-from clrface_core.evaluation.metric import Metric
-from clrface_core.evaluation.outputs import Output
+from clrface_core.evaluation.compared.outputs import Output
+from clrface_core.evaluation.metrics.catalogue import find_metrics
+from clrface_core.evaluation.metrics.metric import Metric
 
 
 @pytest.fixture

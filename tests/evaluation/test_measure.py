@@ -17,11 +17,11 @@ from torch.nn import functional
 from clrface_core.degrade import STANDARD, DegradeConfig, draw
 from clrface_core.errors import CLRFaceError
 from clrface_core.evaluation.cases import Batch, make_case
-from clrface_core.evaluation.catalogue import METRICS, find_metrics
+from clrface_core.evaluation.compared.outputs import Output
 from clrface_core.evaluation.measure import Costs, Sheet, evaluate
-from clrface_core.evaluation.metric import Column, Metric, Score, SetScore
-from clrface_core.evaluation.outputs import Output
-from clrface_core.evaluation.report import Report
+from clrface_core.evaluation.metrics.catalogue import METRICS, find_metrics
+from clrface_core.evaluation.metrics.metric import Column, Metric, Score, SetScore
+from clrface_core.evaluation.report.tables import Report
 from clrface_core.evaluation.samples import Sample, find_samples
 
 NOTHING = Output(lambda batch: batch.degraded)
@@ -112,7 +112,7 @@ def test_bad_pictures_are_named_and_the_rest_is_done(faces: Path, fast: list[Met
 
 
 def test_missing_metrics_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("clrface_core.evaluation.identity.find_spec", lambda name: None)
+    monkeypatch.setattr("clrface_core.evaluation.metrics.identity.find_spec", lambda name: None)
     monkeypatch.setitem(__import__("sys").modules, "skimage", None)
     metrics, missing = find_metrics(tmp_path)
     assert [metric.name for metric in metrics] == ["sface"]

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from clrface_core.errors import CLRFaceError
+from clrface_core.evaluation.compared.outputs import Output
 from clrface_core.evaluation.measure import evaluate
-from clrface_core.evaluation.metric import Column, Metric, Score
-from clrface_core.evaluation.outputs import Output
-from clrface_core.evaluation.report import verification_lines
+from clrface_core.evaluation.metrics.metric import Column, Metric, Score
+from clrface_core.evaluation.report.tables import verification_lines
 from clrface_core.evaluation.samples import find_samples
 from clrface_core.evaluation.verify import equal_error_rate, read_pairs, true_accept_rate, verify_pairs, verify_self
 

@@ -17,7 +17,7 @@ from clrface_core.degrade import STANDARD, draw
 from clrface_core.diffusion.schedule import time_grid
 from clrface_core.diffusion.solvers import ddim
 from clrface_core.errors import CLRFaceError
-from clrface_core.evaluation.pixels import psnr
+from clrface_core.evaluation.metrics.pixels import psnr
 from clrface_core.models.bundle import build, load_bundle, save_bundle
 from clrface_core.models.irn import IRN
 from clrface_core.models.mask import MaskHead

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..faces.warp import resize
+from ...faces.warp import resize
 
 SIDE = 112
 MEAN = (122.782, 117.001, 104.298)  # of its training pictures, RGB in 0..255

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..errors import CLRFaceError
-from ..models.perceptual import LPIPS
-from .weights import read_tensors
+from ...errors import CLRFaceError
+from ...models.perceptual import LPIPS
+from ..weights import read_tensors
 
 SIDE = 256
 """Larger pictures are reduced to this side first, as the authors' script offers: four times quicker here."""

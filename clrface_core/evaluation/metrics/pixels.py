@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 from torch import Tensor
 
-from ..errors import CLRFaceError
+from ...errors import CLRFaceError
 
 PSNR_CEILING = 100.0
 WINDOW = 11

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..errors import CLRFaceError
-from .weights import read_tensors
+from ...errors import CLRFaceError
+from ..weights import read_tensors
 
 BLOCK = 96
 """Side of the square patches in pixels, half of it at the second scale."""

@@ -9,12 +9,12 @@ import torch
 
 from clrface_core.errors import CLRFaceError
 from clrface_core.evaluation.cases import SIDE, Batch, make_case
+from clrface_core.evaluation.compared.outputs import Autoencoder, ModelOutputs, Output, Variant, drawn_mask
+from clrface_core.evaluation.compared.peers import bicubic, load_peer
+from clrface_core.evaluation.compared.plan import ABLATIONS, ablations, against, baselines, refined, title
 from clrface_core.evaluation.measure import evaluate
-from clrface_core.evaluation.metric import Metric
-from clrface_core.evaluation.outputs import Autoencoder, ModelOutputs, Output, Variant, drawn_mask
-from clrface_core.evaluation.peers import bicubic, load_peer
-from clrface_core.evaluation.plan import ABLATIONS, ablations, against, baselines, refined, title
-from clrface_core.evaluation.plots import save_plots
+from clrface_core.evaluation.metrics.metric import Metric
+from clrface_core.evaluation.report.plots import save_plots
 from clrface_core.evaluation.samples import find_samples
 from clrface_core.evaluation.weights import REALESRGAN
 from clrface_core.models.bundle import build

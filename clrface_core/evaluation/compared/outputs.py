@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CLRFaceError
-from ..faces.align import FFHQ_TEMPLATE_512
-from ..models.vq import VQModel
-from ..stages import FaceStages, Sampling
-from .cases import SIDE, Batch
+from ...errors import CLRFaceError
+from ...faces.align import FFHQ_TEMPLATE_512
+from ...models.vq import VQModel
+from ...diffusion.refine import Sampling
+from ...restorer import FaceRestorer
+from ..cases import SIDE, Batch
 
 STARTS = ("irn", "degraded", "noise")
 MASKS = ("learned", "ones", "drawn")
@@ -40,7 +41,7 @@ class Variant:
     """
 
     steps: int = 1
-    identity: float = 0.0
+    guidance_scale: float = 0.0
     start: str = "irn"
     mask: str = "learned"
     quantise: bool = True
@@ -56,8 +57,8 @@ class Variant:
 class ModelOutputs:
     """The outputs of one model. What several of them need of a batch is computed once, and kept until the next."""
 
-    def __init__(self, stages: FaceStages, *, solver: str = "ddim", seed: int = 0) -> None:
-        self.stages, self.solver, self.seed = stages, solver, seed
+    def __init__(self, faces: FaceRestorer, *, solver: str = "ddim", seed: int = 0) -> None:
+        self.faces, self.solver, self.seed = faces, solver, seed
         self._batch: Batch | None = None
         self._known: dict[Any, Any] = {}
 
@@ -77,11 +78,11 @@ class ModelOutputs:
         """The variant's restored faces."""
         latent = self._latent(batch, variant)
         key = (variant, "decoded")
-        return self._once(batch, key, lambda: self.stages.decode(latent, quantise=variant.quantise))
+        return self._once(batch, key, lambda: self.faces.decode(latent, quantise=variant.quantise))
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """The truth through the autoencoder alone: no restoration by this model can come nearer."""
-        return self._once(batch, "truth", lambda: self.stages.decode(self.stages.encode(batch.truth)))
+        return self._once(batch, "truth", lambda: self.faces.decode(self.faces.encode(batch.truth)))
 
     def mask_picture(self, batch: Batch) -> Tensor:
         """The learned mask as heat, (B,3,512,512): black is 0, white 1; all white without a mask, which means 1."""
@@ -91,12 +92,12 @@ class ModelOutputs:
         return heat(torch.nn.functional.interpolate(mask.mean(1, keepdim=True), (SIDE, SIDE), mode="nearest"))
 
     def _estimate(self, batch: Batch) -> Tensor:
-        return self._once(batch, "irn", lambda: self.stages.estimate(batch.degraded))
+        return self._once(batch, "irn", lambda: self.faces.estimate(batch.degraded))
 
     def _encoded(self, batch: Batch, what: str) -> Tensor:
         """The latent of the degraded face or of the estimate."""
         picture = batch.degraded if what == "degraded" else self._estimate(batch)
-        return self._once(batch, ("encoded", what), lambda: self.stages.encode(picture))
+        return self._once(batch, ("encoded", what), lambda: self.faces.encode(picture))
 
     def _mask(self, batch: Batch, kind: str) -> Tensor | None:
         z_d, z_i = self._encoded(batch, "degraded"), self._encoded(batch, "irn")
@@ -104,21 +105,21 @@ class ModelOutputs:
             return torch.ones_like(z_d, dtype=torch.float32)
         if kind == "drawn":
             return drawn_mask(z_d.shape[-1]).to(z_d.device)
-        return self._once(batch, "mask", lambda: self.stages.mask(z_d, z_i))
+        return self._once(batch, "mask", lambda: self.faces.mask(z_d, z_i))
 
     def _latent(self, batch: Batch, variant: Variant) -> Tensor:
         """z_0 before quantisation: the same with and without it, and without guidance whatever the mask."""
-        mask_matters = variant.mask if variant.identity else "none"
-        key = (variant.steps, variant.identity, variant.start, mask_matters)
+        mask_matters = variant.mask if variant.guidance_scale else "none"
+        key = (variant.steps, variant.guidance_scale, variant.start, mask_matters)
         return self._once(batch, key, lambda: self._refine(batch, variant))
 
     def _refine(self, batch: Batch, variant: Variant) -> Tensor:
         z_d = self._encoded(batch, "degraded")
         z_i = z_d if variant.start == "degraded" else self._encoded(batch, "irn")
-        t0 = 1.0 if variant.start == "noise" else None
-        sampling = Sampling(variant.steps, self.solver, t0, variant.identity, self.seed)
-        mask = self._mask(batch, variant.mask) if variant.identity else None
-        return self.stages.refine(z_i, z_d, sampling, mask=mask, numbers=batch.numbers)
+        denoise = 1.0 if variant.start == "noise" else None
+        sampling = Sampling(variant.steps, self.solver, denoise, variant.guidance_scale, self.seed)
+        mask = self._mask(batch, variant.mask) if variant.guidance_scale else None
+        return self.faces.refine(z_i, z_d, sampling, mask=mask, face_ids=batch.numbers)
 
 
 class Autoencoder:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import CLRFaceError
-from .report import INPUT, Report, mean_of
+from ...errors import CLRFaceError
+from .tables import INPUT, Report, mean_of
 
 PERCEPTION = ("LPIPS-VGG", "LPIPS-Alex", "DISTS")
 IDENTITY = ("dlib cosine", "ArcFace cosine", "SFace cosine")  # networks that never guide come first
@@ -82,17 +82,17 @@ def _lines(axes: Any, report: Report, set_name: str, series: list[tuple[float, s
 
 
 def _guidance(axes: Any, report: Report, set_name: str) -> bool:
-    steps = [traits["steps"] for traits in report.outputs.values() if traits.get("identity")]
+    steps = [traits["steps"] for traits in report.outputs.values() if traits.get("guidance_scale")]
     columns = [name for name in ("dlib cosine", "SFace cosine") if _column(report, [name])]
     if not steps or not columns:
         return False
-    series = _series(report, "identity", {"steps": steps[0]})
+    series = _series(report, "guidance_scale", {"steps": steps[0]})
     axes.set_xlabel(f"strength of guidance, {steps[0]} step(s)")
     return len(series) > 1 and _lines(axes, report, set_name, series, columns)
 
 
 def _steps(axes: Any, report: Report, set_name: str) -> bool:
-    series = _series(report, "steps", {"identity": 0.0})
+    series = _series(report, "steps", {"guidance_scale": 0.0})
     perception = _column(report, PERCEPTION)
     columns = [name for name in (perception, _column(report, ["PSNR"])) if name]
     axes.set_xlabel("steps")

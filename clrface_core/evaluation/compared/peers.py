@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..errors import CLRFaceError
-from .cases import SIDE, Batch
+from ...errors import CLRFaceError
+from ..cases import SIDE, Batch
 
 
 def bicubic(batch: Batch) -> Tensor:

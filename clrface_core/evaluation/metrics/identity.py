@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from ..errors import CLRFaceError
+from ...errors import CLRFaceError
 
 CHIP = 150
 # Left, top, right, bottom on an FFHQ-512 crop. The median of the chips that dlib cuts by its own five landmarks

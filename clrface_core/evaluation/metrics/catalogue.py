@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import CLRFaceError
-from ..models.arcface import FILE_NAME, find_arcface
-from ..models.identity import SFACE_WEIGHTS, identity_similarity, load_identity
-from ..models.perceptual import LPIPS
-from . import pixels, weights
+from ...errors import CLRFaceError
+from ...models.arcface import FILE_NAME, find_arcface
+from ...models.identity import SFACE_WEIGHTS, identity_similarity, load_identity
+from ...models.perceptual import LPIPS
+from .. import weights
+from . import pixels
 from .distributions import FID_FACES, fid, kid
 from .dists import DISTS
 from .identity import DlibIdentity

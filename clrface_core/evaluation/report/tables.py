@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .metric import Column
+from ..metrics.metric import Column
 from .tones import tone_lines
 
 INPUT = "input"

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from clrface_core.evaluation.tones import tone_lines, tone_of, typology_angle
+from clrface_core.evaluation.report.tones import tone_lines, tone_of, typology_angle
 
 
 def face_of(colour: tuple[float, float, float]) -> torch.Tensor:

@@ -12,12 +12,12 @@ from torch.nn import functional
 
 from clrface_core.errors import CLRFaceError
 from clrface_core.evaluation import weights
-from clrface_core.evaluation.catalogue import METRICS, Loader
-from clrface_core.evaluation.distributions import fid, kid
-from clrface_core.evaluation.metric import Metric
-from clrface_core.evaluation.pixels import psnr, ssim
+from clrface_core.evaluation.metrics.catalogue import METRICS, Loader
+from clrface_core.evaluation.metrics.distributions import fid, kid
+from clrface_core.evaluation.metrics.metric import Metric
+from clrface_core.evaluation.metrics.pixels import psnr, ssim
 
-ASTRONAUT = Path(__file__).parents[2] / "samples" / "clean" / "astronaut.jpg"
+ASTRONAUT = Path(__file__).parents[3] / "samples" / "clean" / "astronaut.jpg"
 Weights = Callable[[str], Path]
 
 
@@ -107,7 +107,7 @@ def test_niqe_as_basicsr_gives(pair: tuple[Tensor, Tensor], metric_weights: Weig
 
 def test_landmarks_as_face_api_gives(metric_weights: Weights) -> None:
     """face-api 1.7.15 in JavaScript: corner of the jaw of one picture of noise; all 136 numbers agreed to 5e-7."""
-    from clrface_core.evaluation.landmarks import BOX, Landmarks
+    from clrface_core.evaluation.metrics.landmarks import BOX, Landmarks
 
     network = weights.fill(Landmarks(), metric_weights(weights.LANDMARKS))
     noise = torch.rand(3, 112, 112, generator=torch.Generator().manual_seed(0)).mul(255).round() / 255

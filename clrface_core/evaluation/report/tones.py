@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cases import SIDE
+from ..cases import SIDE
 
 TONES = (("light", 41.0), ("intermediate", 28.0), ("tan", 10.0), ("dark", -90.0))
 """Groups and the least angle of each in degrees: those of Chardon et al. 1991, the two lightest and the two darkest

@@ -8,8 +8,8 @@ import torch
 
 from clrface_core.degrade import Degradation
 from clrface_core.errors import CLRFaceError
-from clrface_core.evaluation import identity
-from clrface_core.evaluation.identity import DlibIdentity, chip
+from clrface_core.evaluation.metrics import identity
+from clrface_core.evaluation.metrics.identity import DlibIdentity, chip
 from clrface_core.evaluation.samples import find_samples
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional
 
-from ..errors import CLRFaceError
+from ...errors import CLRFaceError
 
 TILE = 256
 HEADER = 24

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from ..errors import CLRFaceError
+from ...errors import CLRFaceError
+from ..weights import REALESRGAN, weight_file
 from .outputs import Autoencoder, ModelOutputs, Output, Variant
 from .peers import bicubic, load_peer
-from .weights import REALESRGAN, weight_file
 
 IRN_ALONE = "IRN alone"
 ABLATED_STEPS = (1, 2, 4, 10)
@@ -60,7 +60,7 @@ def baselines(
 
 def refined(ours: ModelOutputs, steps: Sequence[int], strengths: Sequence[float]) -> dict[str, Output]:
     """Every number of steps with every strength of guidance."""
-    variants = [Variant(steps=n, identity=strength) for n in dict.fromkeys(steps) for strength in strengths]
+    variants = [Variant(steps=n, guidance_scale=strength) for n in dict.fromkeys(steps) for strength in strengths]
     return {title(variant): output(ours, variant) for variant in variants}
 
 
@@ -90,9 +90,9 @@ def against(others: Others, base: Variant) -> dict[str, Output]:
 
 
 def title(variant: Variant) -> str:
-    """As the report calls it: "4 steps, identity 1, mask drawn"."""
+    """As the report calls it: "4 steps, guidance 1, mask drawn"."""
     parts = [f"{variant.steps} step{'s' * (variant.steps > 1)}"]
-    parts += [f"identity {variant.identity:g}"] if variant.identity else []
+    parts += [f"guidance {variant.guidance_scale:g}"] if variant.guidance_scale else []
     parts += {"irn": [], "degraded": ["no IRN"], "noise": ["from noise"]}[variant.start]
     parts += [{"ones": "mask 1", "drawn": "mask drawn"}[variant.mask]] if variant.mask != "learned" else []
     return ", ".join(parts + ([] if variant.quantise else ["not quantised"]))
@@ -125,7 +125,7 @@ def _irn(ours: ModelOutputs, others: Others, base: Variant) -> dict[str, Output]
 
 
 def _mask(ours: ModelOutputs, others: Others, base: Variant) -> dict[str, Output]:
-    guided = replace(base, identity=base.identity or 1.0)
+    guided = replace(base, guidance_scale=base.guidance_scale or 1.0)
     return _variants(*({**asdict(guided), "mask": mask} for mask in ("learned", "ones", "drawn")))(ours, others, base)
 
 
@@ -142,7 +142,7 @@ def _other_models(ours: ModelOutputs, others: Others, base: Variant) -> dict[str
 ABLATIONS: dict[str, Ablation] = {
     "irn": _irn,
     "steps": _variants(*({"steps": steps} for steps in ABLATED_STEPS)),
-    "guidance": _variants(*({"identity": strength} for strength in (0.0, *ABLATED_STRENGTHS))),
+    "guidance": _variants(*({"guidance_scale": strength} for strength in (0.0, *ABLATED_STRENGTHS))),
     "mask": _mask,
     "quantise": _variants({"quantise": False}),
     "f": _autoencoder,

@@ -1,0 +1,1 @@
+"""What is compared: the ways through a model, its ablations, and baselines."""

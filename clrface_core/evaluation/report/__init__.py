@@ -1,0 +1,1 @@
+"""What comes of it: tables, plots and a contact sheet."""
