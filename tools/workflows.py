@@ -233,7 +233,7 @@ def stages(graph: Graph, photo: Slot, row: float = 0, column: float = 1, **selec
     if select:
         cut = graph.add("CLRFaceSelectFaces", (column + 1, row), crops=cut.out(), alignment=cut.out(1), **select)
         column += 1
-    start = graph.add("CLRFaceIRNInit", (column + 1, row), model=model.out(), crops=cut.out())
+    start = graph.add("CLRFaceIRNInit", (column + 1, row), model=model.out(), crops=cut.out(), alignment=cut.out(1))
     return cut, start, model
 
 
@@ -251,7 +251,7 @@ def modular() -> Graph:
     cut, start, model = stages(graph, photo.out())
     mask = graph.add("CLRFaceIdentityMask", (2, 2.5), model=model.out(), latent=start.out())
     refined = graph.add(
-        "CLRFaceLatentRefineSampler", (3, 0), model=model.out(), latent=start.out(), mask=mask.out(), identity=1.0
+        "CLRFaceLatentRefineSampler", (3, 0), model=model.out(), latent=start.out(), mask=mask.out(), guidance_scale=1.0
     )
     ending(graph, photo.out(), cut, model, refined, 4.05, "modular")
     return graph
@@ -287,7 +287,7 @@ def choose() -> Graph:
     left = graph.add("LoadImage", (-1, 0), image="astronaut.jpg")
     right = graph.add("LoadImage", (-1, 4.5), image=PHOTO)
     group = graph.add("ImageStitch", (0, 0), image1=left.out(), image2=right.out())
-    cut, start, model = stages(graph, group.out(), numbers="1", order="left-right")
+    cut, start, model = stages(graph, group.out(), faces="1", order="left-right")
     refined = graph.add("CLRFaceLatentRefineSampler", (4, 0), model=model.out(), latent=start.out())
     ending(graph, group.out(), cut, model, refined, 5.05, "one-face")
     return graph
@@ -306,7 +306,7 @@ def paint() -> Graph:
     kept = graph.add("InvertMask", (3, 3.8), mask=painted.out(1))
     mask = graph.add("CLRFaceIdentityMask", (3, 2), model=model.out(), latent=start.out(), mask=kept.out())
     refined = graph.add(
-        "CLRFaceLatentRefineSampler", (4, 0), model=model.out(), latent=start.out(), mask=mask.out(), identity=1.5
+        "CLRFaceLatentRefineSampler", (4, 0), model=model.out(), latent=start.out(), mask=mask.out(), guidance_scale=1.5
     )
     ending(graph, photo.out(), cut, model, refined, 5.05, "painted")
     return graph
@@ -323,7 +323,7 @@ def compare() -> Graph:
     model = graph.add("CLRFaceLoadModel", (0, 5))
     cut = graph.add("CLRFaceDetectAlign", (1, 0), image=photo.out())
     worse = graph.add("CLRFaceDegradeFace", (2, 0), image=cut.out(), seed=9)
-    start = graph.add("CLRFaceIRNInit", (2, 3), model=model.out(), crops=worse.out())
+    start = graph.add("CLRFaceIRNInit", (2, 3), model=model.out(), crops=worse.out(), alignment=cut.out(1))
     refined = graph.add("CLRFaceLatentRefineSampler", (3, 0), model=model.out(), latent=start.out())
     decoded = graph.add("CLRFaceVQDecode", (4.05, 0), model=model.out(), latent=refined.out())
     graph.add("ImageCompare", (4.05, 2.2), image_a=worse.out(), image_b=decoded.out())
@@ -344,7 +344,7 @@ def blueprint(info: Info) -> dict[str, Any]:
     outside = Slot(-10, 0)
     model = graph.add("CLRFaceLoadModel", (0, 4))
     cut = graph.add("CLRFaceDetectAlign", (0, 0), image=outside)
-    start = graph.add("CLRFaceIRNInit", (1, 0), model=model.out(), crops=cut.out())
+    start = graph.add("CLRFaceIRNInit", (1, 0), model=model.out(), crops=cut.out(), alignment=cut.out(1))
     mask = graph.add("CLRFaceIdentityMask", (1, 2.5), model=model.out(), latent=start.out())
     refined = graph.add("CLRFaceLatentRefineSampler", (2, 0), model=model.out(), latent=start.out(), mask=mask.out())
     decoded = graph.add("CLRFaceVQDecode", (3, 0), model=model.out(), latent=refined.out())
@@ -395,7 +395,7 @@ def blueprint(info: Info) -> dict[str, Any]:
         "links": [dict(zip(keys, link, strict=True)) for link in links],
         "extra": {},
     }
-    shown = [("seed", refined), ("steps", refined), ("identity", refined), ("color_match", pasted), ("blend", pasted)]
+    shown = [("seed", refined), ("steps", refined), ("guidance_scale", refined), ("color_match", pasted), ("blend", pasted)]
     block = {
         "id": len(nodes) + 1,
         "type": number,

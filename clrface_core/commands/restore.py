@@ -43,14 +43,14 @@ def add_parser(commands: Any) -> None:
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("restoration")
-    group.add_argument("--steps", type=options.whole(1), default=1, metavar="N", help="steps of the solver (1)")
+    group.add_argument("--steps", type=int, default=1, metavar="N", help="steps of the solver (1)")
     group.add_argument("--solver", choices=options.SOLVERS, default="ddim", help="solver of the reverse process (ddim)")
     group.add_argument(
-        "--t0", type=options.number(0, 1, above=True), metavar="T",
-        help="where the process starts, above 0 and at most 1 (default: what the model was trained for)",
+        "--denoise", type=float, metavar="T",
+        help="where the diffusion starts, above 0 and at most 1 (default: where the model was trained to start)",
     )  # fmt: skip
     group.add_argument(
-        "--identity", type=options.number(0), default=0.0, metavar="X", help="strength of identity guidance (0: off)"
+        "--guidance-scale", type=float, default=0.0, metavar="X", help="strength of identity guidance (0: off)"
     )
     group.add_argument(
         "--identity-net", choices=("sface", "arcface"), default="sface", help="network that guides (sface)"
@@ -63,25 +63,23 @@ def _add_faces(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--detector", choices=DETECTORS, default="yunet", help="face detector (yunet)")
     group.add_argument("--detector-weights", type=Path, metavar="FILE", help="weights in place of the detector's own")
     group.add_argument(
-        "--score-threshold", type=options.number(0, 1, above=True), default=0.8, metavar="S",
+        "--score-threshold", type=float, default=0.8, metavar="S",
         help="lowest score of a face, in (0, 1): lower finds more, and more that is none (0.8)",
     )  # fmt: skip
+    group.add_argument("--order", choices=ORDERS, default="area", help="in which faces are numbered, from 0 (area)")
     group.add_argument(
-        "--faces", type=options.faces, default="all", metavar="all|largest|I,J", help="which faces to restore (all)"
+        "--faces", default="all", metavar="all|largest|I,J-K", help="which faces to restore, by number (all)"
     )
-    group.add_argument("--order", choices=ORDERS, default="area", help="in which faces are counted, from 0 (area)")
+    group.add_argument("--min-size", type=int, default=0, metavar="PX", help="leave smaller faces as they are (0)")
     group.add_argument(
-        "--feather",
-        type=options.number(0, 0.45),
-        default=0.1,
-        metavar="F",
-        help="soft edge, as a share of the face (0.1)",
+        "--at-most", type=int, default=0, metavar="N", help="faces per picture, the first in the order; 0 is all (0)"
     )
+    group.add_argument("--feather", type=float, default=0.1, metavar="F", help="soft edge, as a share of the face (0.1)")
     group.add_argument("--color-match", action="store_true", help="take colour and shading from the photo")
-    group.add_argument("--blend", type=options.number(0, 1), default=1.0, metavar="B", help="1 replaces faces (1)")
+    group.add_argument("--blend", type=float, default=1.0, metavar="B", help="1 replaces faces, 0 leaves them (1)")
     group.add_argument(
-        "--detail", type=options.number(0, 1), default=0.0, metavar="D",
-        help="share of the photo's detail to keep in faces larger than 512 px (0)",
+        "--detail", type=float, default=0.0, metavar="D",
+        help="share of the photo's detail to keep in faces larger than the crops of 512 px (0)",
     )  # fmt: skip
 
 

@@ -20,10 +20,10 @@ export function pickerView(node) {
   let shown = 0;
 
   function draw() {
-    const { clrface_pictures: pictures, clrface_faces: faces, clrface_size: size } = found;
+    const { clrface_pictures: pictures, clrface_faces: faces, clrface_ids: ids, clrface_size: size } = found;
     image.src = address(pictures[shown]);
     image.style.aspectRatio = `${size[0]} / ${size[1]}`;
-    buttons.replaceChildren(...faces[shown].map((box, number) => faceButton(box, number, size)));
+    buttons.replaceChildren(...faces[shown].map((box, index) => faceButton(box, ids[shown][index], size)));
     const hint = !faces[shown].length ? words().none : selects(node).length ? words().pick : words().connect;
     bar.replaceChildren(...(pictures.length > 1 ? pager(pictures.length) : []), element("span", "", { textContent: hint }));
     mark();
@@ -94,20 +94,26 @@ function selects(node, output = ALIGNMENT) {
 }
 
 function numbersWidget(select) {
-  if (select.inputs?.find((input) => input.name === "numbers")?.link != null) return null;
-  return select.widgets?.find((widget) => widget.name === "numbers");
+  if (select.inputs?.find((input) => input.name === "faces")?.link != null) return null;
+  return select.widgets?.find((widget) => widget.name === "faces");
 }
 
+// "0,2-4" is 0, 2, 3 and 4; "all" and "largest" name no face by its number.
 function numbersOf(select) {
   const typed = String(numbersWidget(select).value ?? "").split(",");
-  return typed.map((part) => part.trim()).filter((part) => /^\d+$/.test(part)).map(Number);
+  return typed.flatMap((part) => {
+    const range = /^\s*(\d+)(?:\s*-\s*(\d+))?\s*$/.exec(part);
+    if (!range) return [];
+    const [first, last] = [Number(range[1]), Number(range[2] ?? range[1])];
+    return Array.from({ length: Math.max(last - first + 1, 0) }, (_, step) => first + step);
+  });
 }
 
 function toggle(select, number) {
   const chosen = new Set(numbersOf(select));
   if (!chosen.delete(number)) chosen.add(number);
   const widget = numbersWidget(select);
-  widget.value = [...chosen].sort((a, b) => a - b).join(",");
+  widget.value = [...chosen].sort((a, b) => a - b).join(",") || "all";
   widget.callback?.(widget.value);
   select.graph?.setDirtyCanvas?.(true, true);
 }
