@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-SOLVERS = ("ddim", "dpmpp_2m", "heun", "euler_maruyama")
+SOLVERS = ("ddim", "dpmpp_2m")
 """The names in `diffusion.solvers.SOLVERS`, repeated so that --help need not load it (a test compares them)."""
 
 

@@ -45,13 +45,13 @@ class Sampling:
             )
 
 
-def face_noise(shape: Sequence[int], *, seed: int, face_id: int, draw: int = 0) -> Tensor:
+def face_noise(shape: Sequence[int], *, seed: int, face_id: int) -> Tensor:
     """Standard normal float32 noise on the CPU, a function of its arguments alone: never of batch or device.
 
-    Draw 0 starts a face, draw i + 1 belongs to its step i. The arguments are hashed to the 32 bits that
-    torch's CPU generator uses of a seed, so that neighbouring seeds and faces are unrelated.
+    The arguments are hashed to the 32 bits that torch's CPU generator uses of a seed, so that neighbouring seeds and
+    faces are unrelated.
     """
-    digest = hashlib.blake2b(f"{int(seed)}/{int(face_id)}/{draw}".encode(), digest_size=4).digest()
+    digest = hashlib.blake2b(f"{int(seed)}/{int(face_id)}/0".encode(), digest_size=4).digest()
     generator = torch.Generator("cpu").manual_seed(int.from_bytes(digest, "little"))
     return torch.randn(tuple(shape), generator=generator, dtype=torch.float32, device="cpu")
 
@@ -85,17 +85,14 @@ def refine(
     dtype = torch.promote_types(z_i.dtype, torch.float32)
     known, degraded = z_i.to(dtype), z_d.to(dtype)
 
-    def noise(draw: int) -> Tensor:
-        every = [face_noise(known.shape[1:], seed=sampling.seed, face_id=each, draw=draw) for each in face_ids]
-        return torch.stack(every).to(known)
-
     def denoise(z_t: Tensor, t: Tensor) -> Tensor:
         z0_hat = denoiser(z_t, degraded, known, t).to(dtype)
         return z0_hat if guidance is None else guidance(z0_hat, schedule.alpha(t))
 
+    noise = torch.stack([face_noise(known.shape[1:], seed=sampling.seed, face_id=each) for each in face_ids]).to(known)
     start = grid[:1].to(dtype)
-    z = schedule.alpha(start).item() * known + schedule.sigma(start).item() * noise(0)
-    return SOLVERS[sampling.solver](denoise, z, grid, schedule, noise=lambda i: noise(i + 1), callback=callback)
+    z = schedule.alpha(start).item() * known + schedule.sigma(start).item() * noise
+    return SOLVERS[sampling.solver](denoise, z, grid, schedule, callback=callback)
 
 
 def _checked_ids(z_i: Tensor, z_d: Tensor, face_ids: Sequence[int] | None) -> Sequence[int]:

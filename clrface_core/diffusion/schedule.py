@@ -29,10 +29,6 @@ class Schedule(ABC):
     def sigma(self, t: Tensor) -> Tensor:
         """Standard deviation of the noise: 0 at t = 0, rising. It avoids the cancellation in 1 - alpha^2."""
 
-    @abstractmethod
-    def beta(self, t: Tensor) -> Tensor:
-        """Rate of the process, -2 d log(alpha)/dt: positive and finite on [0,1]."""
-
 
 @dataclass(frozen=True)
 class LinearBeta(Schedule):
@@ -51,8 +47,6 @@ class LinearBeta(Schedule):
     def sigma(self, t: Tensor) -> Tensor:
         return torch.sqrt(-torch.expm1(-2 * self._decay(t)))
 
-    def beta(self, t: Tensor) -> Tensor:
-        return self.beta_min + t * (self.beta_max - self.beta_min)
 
 
 @dataclass(frozen=True)
@@ -82,8 +76,6 @@ class Cosine(Schedule):
         x = self._speed() * t
         return torch.sqrt(torch.sin(x) * torch.sin(x + 2 * self._start())) / math.cos(self._start())
 
-    def beta(self, t: Tensor) -> Tensor:
-        return 2 * self._speed() * torch.tan(self._start() + self._speed() * t)
 
 
 def linear_beta(beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:

@@ -21,16 +21,13 @@ from .schedule import Schedule
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(z_t (B,...), t (B,)) to the estimate of the clean latent, z0_hat (B,...)."""
 
-StepNoise = Callable[[int], Tensor]
-"""Step number, from 0, to standard normal noise of the state's shape, dtype and device."""
-
 Callback = Callable[[dict[str, Any]], None]
 """Takes {"i", "total", "t", "z", "denoised"} once per step: its number from 0, how many there are, the time
 it starts from, the state z_t there, and z0_hat. Whatever it raises ends the solver and reaches the caller."""
 
 
 class Solver(Protocol):
-    """From z at grid[0] to the state at grid[-1]. Stochastic solvers need `noise`, the others ignore it."""
+    """From z at grid[0] to the state at grid[-1]."""
 
     def __call__(
         self,
@@ -39,7 +36,6 @@ class Solver(Protocol):
         grid: Tensor,
         schedule: Schedule,
         *,
-        noise: StepNoise | None = None,
         callback: Callback | None = None,
     ) -> Tensor: ...
 
@@ -51,7 +47,6 @@ class _Instant:
     t: float
     alpha: float
     sigma: float
-    beta: float
 
     @property
     def ratio(self) -> float:
@@ -67,7 +62,7 @@ def _instants(grid: Tensor, schedule: Schedule) -> list[_Instant]:
             f"A solver expects a strictly falling grid of at least two times in [0,1], got {times.tolist()}: "
             "make one with time_grid."
         )
-    columns = (times, schedule.alpha(times), schedule.sigma(times), schedule.beta(times))
+    columns = (times, schedule.alpha(times), schedule.sigma(times))
     return [_Instant(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
@@ -93,7 +88,6 @@ def ddim(
     grid: Tensor,
     schedule: Schedule,
     *,
-    noise: StepNoise | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """DDIM with eta = 0 (Song et al., arXiv 2010.02502, eq. 12): order 1, one evaluation per step."""
@@ -105,40 +99,12 @@ def ddim(
     return z
 
 
-def heun(
-    denoise: Denoiser,
-    z: Tensor,
-    grid: Tensor,
-    schedule: Schedule,
-    *,
-    noise: StepNoise | None = None,
-    callback: Callback | None = None,
-) -> Tensor:
-    """Heun's method on the probability-flow ODE d(z/alpha) = eps_hat d(sigma/alpha): order 2.
-
-    Karras et al., arXiv 2206.00364, algorithm 1 without churn, in the variables of a VP process. Two
-    evaluations per step; a step to t = 0 has no second one.
-    """
-    instants = _instants(grid, schedule)
-    for i, (here, there) in enumerate(pairwise(instants)):
-        denoised = _estimate(denoise, z, here)
-        _report(callback, i, len(instants) - 1, here, z, denoised)
-        ahead = _ddim_step(z, denoised, here, there)  # Euler's step, in these variables
-        if there.sigma > 0:
-            slope = (z - here.alpha * denoised) / here.sigma
-            slope_ahead = (ahead - there.alpha * _estimate(denoise, ahead, there)) / there.sigma
-            ahead = ahead + there.alpha * (there.ratio - here.ratio) * (slope_ahead - slope) / 2
-        z = ahead
-    return z
-
-
 def dpmpp_2m(
     denoise: Denoiser,
     z: Tensor,
     grid: Tensor,
     schedule: Schedule,
     *,
-    noise: StepNoise | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """DPM-Solver++(2M) (Lu et al., arXiv 2211.01095, algorithm 2): order 2, one evaluation per step.
@@ -160,39 +126,8 @@ def dpmpp_2m(
     return z
 
 
-def euler_maruyama(
-    denoise: Denoiser,
-    z: Tensor,
-    grid: Tensor,
-    schedule: Schedule,
-    *,
-    noise: StepNoise | None = None,
-    callback: Callback | None = None,
-) -> Tensor:
-    """Euler-Maruyama on the reverse SDE (Song et al., arXiv 2011.13456, eq. 6): weak order 1, needs noise.
-
-    dz = (-beta/2 z - beta score) dt + sqrt(beta) dW, with dt < 0. One evaluation per step; a step to t = 0
-    adds no noise, it lands on z0_hat.
-    """
-    if noise is None:
-        raise CLRFaceError("The Euler-Maruyama solver needs noise for its steps, got none: pass noise=.")
-    instants = _instants(grid, schedule)
-    for i, (here, there) in enumerate(pairwise(instants)):
-        denoised = _estimate(denoise, z, here)
-        _report(callback, i, len(instants) - 1, here, z, denoised)
-        if there.sigma == 0:
-            z = denoised
-            continue
-        spread = here.beta * (here.t - there.t)  # the variance that the step removes and adds
-        score = (here.alpha * denoised - z) / here.sigma**2
-        z = z + spread * (z / 2 + score) + math.sqrt(spread) * noise(i)
-    return z
-
-
 SOLVERS: dict[str, Solver] = {
     "ddim": ddim,
     "dpmpp_2m": dpmpp_2m,
-    "heun": heun,
-    "euler_maruyama": euler_maruyama,
 }
 """The names by which a user chooses a solver."""
