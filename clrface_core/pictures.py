@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .faces.batch import FaceBatch, cut_faces, find_faces, paste_batch
 from .faces.detect import Detector
+from .faces.paste import paste_batch
+from .faces.select import FaceBatch, cut_faces, find_faces
 from .stages import FaceStages, Progress, Sampling
 
 

@@ -123,8 +123,8 @@ class DetectAlignFaces(io.ComfyNode):
         face_landmarks: dict[str, Any] | None = None,
         bboxes: Any = None,
     ) -> io.NodeOutput:
-        from ..clrface_core.faces.batch import cut_faces, find_faces
         from ..clrface_core.faces.preview import numbered
+        from ..clrface_core.faces.select import cut_faces, find_faces
         from .host import Progress, images, photos, shown
 
         originals = photos(image)
@@ -162,7 +162,7 @@ class Looking:
 
     def detect(self, image: Tensor) -> list[Any]:
         """The faces of the next picture."""
-        from ..clrface_core.faces.given import from_mesh, in_box
+        from ..clrface_core.faces.detect import from_mesh, in_box
 
         if self._landmarks is not None:
             return [from_mesh(face["landmarks_xy"], face.get("score", 1.0)) for face in next(self._landmarks)]

@@ -97,7 +97,7 @@ class FacePaste(io.ComfyNode):
         detail: float,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        from ..clrface_core.faces.batch import paste_batch
+        from ..clrface_core.faces.paste import paste_batch
         from .host import Progress, blank, each_picture, photos
 
         originals, faces = photos(image), each_picture(crops, "crops")

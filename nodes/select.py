@@ -16,7 +16,7 @@ class SelectFaces(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        from ..clrface_core.faces.batch import SIDES
+        from ..clrface_core.faces.select import SIDES
 
         return io.Schema(
             node_id="CLRFaceSelectFaces",
@@ -77,7 +77,7 @@ class SelectFaces(io.ComfyNode):
         cls, crops: Tensor, alignment: Any, numbers: str, order: str, side: str, min_size: int, at_most: int
     ) -> io.NodeOutput:
         from ..clrface_core.errors import CLRFaceError
-        from ..clrface_core.faces.batch import choose
+        from ..clrface_core.faces.select import choose
         from ..clrface_core.pipeline import parse_numbers
 
         if len(crops) != len(alignment):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from clrface_core import CLRFaceError, Restoration, Restorer
 from clrface_core.faces.align import FFHQ_TEMPLATE_512
-from clrface_core.faces.face import Face
+from clrface_core.faces.detect import Face
 from clrface_core.inputs import as_photo
 from clrface_core.models.bundle import Bundle, build
 from clrface_core.photo import Photo
