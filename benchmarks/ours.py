@@ -13,8 +13,8 @@ from torch.nn import functional
 from clrface_core import Restorer
 from clrface_core.diffusion.refine import face_noise
 from clrface_core.faces.align import align_faces
+from clrface_core.faces.detect import FaceSearch
 from clrface_core.faces.paste import paste_faces
-from clrface_core.faces.search import FaceSearch
 from clrface_core.models.bundle import build
 from clrface_core.photo import read_photo
 

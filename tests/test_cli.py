@@ -24,7 +24,7 @@ from clrface_core.evaluation.compared.plan import ABLATIONS
 from clrface_core.evaluation.metrics.catalogue import METRICS
 from clrface_core.faces import detect
 from clrface_core.faces.align import FFHQ_TEMPLATE_512
-from clrface_core.faces.face import ORDERS, Face
+from clrface_core.faces.detect import ORDERS, Face
 from clrface_core.models.bundle import build, default_bundle_path, save_bundle
 from clrface_core.pipeline import Restorer
 from clrface_core.precision import DTYPES

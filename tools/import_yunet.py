@@ -42,7 +42,7 @@ def constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
 
 
 def convert(graph: onnx.GraphProto) -> dict[str, torch.Tensor]:
-    """The state dict of clrface_core.faces.yunet.YuNet."""
+    """The state dict of clrface_core.faces.search.yunet.YuNet."""
     known = constants(graph)
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     state = {}

@@ -1,6 +1,6 @@
 """Blend restored crops back into their photo, and leave every other pixel exactly as it was."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import CLRFaceError
 from .align import Alignment, check_image
+from .select import FaceBatch
 from .warp import HEADROOM, Box, compose, inverse, points, resize, sample, stretch, warp
 
 TILE = 512
@@ -73,6 +74,43 @@ def paste_faces(
             if here:
                 _blend_tile(result, mask, image, here, tile, blend, region)
     return result, mask
+
+
+def paste_batch(
+    images: Tensor | Sequence[Tensor],
+    crops: Tensor | Sequence[Tensor],
+    batch: FaceBatch,
+    region_mask: Tensor | Sequence[Tensor] | None = None,
+    **settings: object,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every picture with its faces put back, and its blend mask (1,H,W); see `paste_faces` for the settings.
+
+    images: (B,3,H,W), or one picture for all. crops: one per entry of `batch`. region_mask: (B,H,W) or (1,H,W).
+    Sequences of (3,H,W) and (H,W) do as well.
+    A picture without faces comes back as it is, with an empty mask.
+    """
+    if len(crops) != len(batch):
+        raise CLRFaceError(
+            f"Expected {len(batch)} crops for this alignment, got {len(crops)}: paste what was cut out with it."
+        )
+    if len(images) not in (1, batch.frames):
+        raise CLRFaceError(
+            f"Expected {batch.frames} pictures for this alignment, got {len(images)}: give the ones it was made from."
+        )
+    for frame in range(batch.frames):
+        image = images[frame if len(images) > 1 else 0]
+        here = batch.of_frame(frame)
+        region = None if region_mask is None else region_mask[frame if len(region_mask) > 1 else 0]
+        if not here:
+            yield image, image.new_zeros(1, *image.shape[1:], dtype=torch.float32)
+            continue
+        yield paste_faces(
+            image,
+            [crops[i] for i in here],
+            batch.alignment.select(here),
+            region_mask=region,
+            **settings,  # type: ignore[arg-type]
+        )
 
 
 def _check(

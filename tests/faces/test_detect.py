@@ -13,13 +13,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from clrface_core.errors import CLRFaceError
-from clrface_core.faces import retinaface, scan
 from clrface_core.faces.align import FFHQ_TEMPLATE_512
-from clrface_core.faces.closeup import Pose, Sight, look, mirrored, tilt
-from clrface_core.faces.detect import Detector, Face, load_detector, order_faces
-from clrface_core.faces.scan import Level, pyramid, tiles
-from clrface_core.faces.search import FaceSearch, distinct, turns_worth_a_scan
-from clrface_core.faces.yunet import YuNet, decode, load_yunet
+from clrface_core.faces.detect import Detector, Face, FaceSearch, load_detector, order_faces
+from clrface_core.faces.search import retinaface, scan
+from clrface_core.faces.search.closeup import Pose, Sight, look, mirrored, tilt
+from clrface_core.faces.search.scan import Level, pyramid, tiles
+from clrface_core.faces.search.search import distinct, turns_worth_a_scan
+from clrface_core.faces.search.yunet import YuNet, decode, load_yunet
 
 GREY = torch.tensor([0.45, 0.5, 0.55])[:, None, None]
 

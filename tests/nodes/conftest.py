@@ -72,9 +72,9 @@ def run(nodes: dict[str, Any]) -> Callable[..., Any]:
 @pytest.fixture
 def model(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """A tiny random model that does something, for crops of 64 px; also in place of the bundled one."""
-    for module in ("stages", "pictures", "faces.batch"):
+    for module in ("stages", "pictures", "faces.select"):
         part(f"clrface_core.{module}")
-    batch = part("clrface_core.faces.batch")
+    batch = part("clrface_core.faces.select")
     cut = batch.cut_faces
     monkeypatch.setattr(part("clrface_core.stages"), "SIZE", 64)
     monkeypatch.setattr(part("nodes.host"), "choose_dtype", lambda device: torch.float32)
@@ -96,7 +96,7 @@ def model(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path:
 @pytest.fixture
 def two_faces(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Tensor]]:
     """`two_faces(B)` are B photos, an IMAGE, in which every detector sees two faces; none where the corner is black."""
-    face_module, align = part("clrface_core.faces.face"), part("clrface_core.faces.align")
+    face_module, align = part("clrface_core.faces.detect"), part("clrface_core.faces.align")
 
     class Seen:
         def detect(self, image: Tensor) -> list[Any]:

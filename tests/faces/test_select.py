@@ -9,8 +9,9 @@ from torch import Tensor
 
 from clrface_core.errors import CLRFaceError
 from clrface_core.faces.align import FFHQ_TEMPLATE_512
-from clrface_core.faces.batch import FaceBatch, choose, cut_faces, find_faces, paste_batch
 from clrface_core.faces.detect import Face
+from clrface_core.faces.paste import paste_batch
+from clrface_core.faces.select import FaceBatch, choose, cut_faces, find_faces
 
 
 def face(x: float, y: float, size: float) -> Face:

@@ -11,7 +11,6 @@ from torch import Tensor
 from ..errors import CLRFaceError
 from .align import Alignment, align_faces
 from .detect import Detector, Face, order_faces
-from .paste import paste_faces
 
 SIDES: dict[str, Callable[[Face, int, int], bool]] = {
     "any": lambda face, width, height: True,
@@ -133,40 +132,3 @@ def choose(
         ordered = [place[id(face)] for face in order_faces([batch.faces[i] for i in here], by=order)]
         chosen += ordered[:at_most] if at_most else ordered
     return chosen
-
-
-def paste_batch(
-    images: Tensor | Sequence[Tensor],
-    crops: Tensor | Sequence[Tensor],
-    batch: FaceBatch,
-    region_mask: Tensor | Sequence[Tensor] | None = None,
-    **settings: object,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every picture with its faces put back, and its blend mask (1,H,W); see `paste_faces` for the settings.
-
-    images: (B,3,H,W), or one picture for all. crops: one per entry of `batch`. region_mask: (B,H,W) or (1,H,W).
-    Sequences of (3,H,W) and (H,W) do as well.
-    A picture without faces comes back as it is, with an empty mask.
-    """
-    if len(crops) != len(batch):
-        raise CLRFaceError(
-            f"Expected {len(batch)} crops for this alignment, got {len(crops)}: paste what was cut out with it."
-        )
-    if len(images) not in (1, batch.frames):
-        raise CLRFaceError(
-            f"Expected {batch.frames} pictures for this alignment, got {len(images)}: give the ones it was made from."
-        )
-    for frame in range(batch.frames):
-        image = images[frame if len(images) > 1 else 0]
-        here = batch.of_frame(frame)
-        region = None if region_mask is None else region_mask[frame if len(region_mask) > 1 else 0]
-        if not here:
-            yield image, image.new_zeros(1, *image.shape[1:], dtype=torch.float32)
-            continue
-        yield paste_faces(
-            image,
-            [crops[i] for i in here],
-            batch.alignment.select(here),
-            region_mask=region,
-            **settings,  # type: ignore[arg-type]
-        )

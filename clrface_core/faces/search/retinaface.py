@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..errors import CLRFaceError
+from ...errors import CLRFaceError
 
 FILES = {"mobile0.25": "detection_mobilenet0.25_Final.pth", "resnet50": "detection_Resnet50_Final.pth"}
 """facexlib's names of the weight files."""

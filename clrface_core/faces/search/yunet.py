@@ -8,10 +8,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..errors import CLRFaceError
+from ...errors import CLRFaceError
 
 STRIDES = (8, 16, 32)
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "yunet.safetensors"
+WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "yunet.safetensors"
 
 
 class PointDepth(nn.Module):

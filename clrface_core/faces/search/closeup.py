@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .align import FFHQ_TEMPLATE_512
+from ..align import FFHQ_TEMPLATE_512
 from .scan import FaceNetwork, Level
 
 TURNS = 8
