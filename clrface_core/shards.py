@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from .errors import CLRFaceError
-from .photo import FORMATS, SUFFIXES, is_picture
+from .photo.formats import FORMATS, SUFFIXES, is_picture
 
 SMALLEST, LARGEST = 64, 4096
 """Sides of a face, in pixels."""
