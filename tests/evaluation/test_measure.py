@@ -1,11 +1,10 @@
 """From pictures to a report: samples, cases, what is compared, and what is left out."""
 
-import io
 import json
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,15 +13,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from clrface_core.degrade import STANDARD, DegradeConfig, draw
+from clrface_core.degrade import STANDARD
 from clrface_core.errors import CLRFaceError
-from clrface_core.evaluation.cases import Batch, make_case
+from clrface_core.evaluation.cases import Batch, choose_faces, make_case
 from clrface_core.evaluation.compared.outputs import Output
 from clrface_core.evaluation.measure import Costs, Sheet, evaluate
 from clrface_core.evaluation.metrics.catalogue import METRICS, find_metrics
 from clrface_core.evaluation.metrics.metric import Column, Metric, Score, SetScore
 from clrface_core.evaluation.report.tables import Report
-from clrface_core.evaluation.samples import Sample, find_samples
 
 NOTHING = Output(lambda batch: batch.degraded)
 
@@ -64,43 +62,6 @@ def test_a_shard_and_a_folder_give_the_same_numbers(faces: Path, fast: list[Metr
     assert evaluate({}, [shard], fast, progress=False, limit=1).rows[0]["faces"] == 1
 
 
-def test_webp_out_of_a_shard(tmp_path: Path, smooth_picture: Any) -> None:
-    pixels = (smooth_picture(64, 64) * 255).byte().permute(1, 2, 0).numpy()
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "WEBP", lossless=True)
-    with tarfile.open(tmp_path / "one.tar", "w") as tar:
-        entry = tarfile.TarInfo("e-00ff.webp")
-        entry.size = stream.tell()
-        stream.seek(0)
-        tar.addfile(entry, stream)
-    (sample,) = find_samples(tmp_path)
-    assert (sample.key, sample.set_name) == ("e-00ff", "e")
-    assert np.array_equal((sample.load() * 255).byte().permute(1, 2, 0).numpy(), pixels)
-
-
-def test_seeds_come_from_the_key_alone(tmp_path: Path) -> None:
-    assert Sample("b-12", tmp_path / "x").seed == Sample("b-12", tmp_path / "y", 7, 3).seed
-    assert Sample("b-12", tmp_path).seed != Sample("b-13", tmp_path).seed
-    assert Sample("b-12", tmp_path).seed == 8431815334998769327, "a seed must never change between versions"
-    assert Sample("nodash", tmp_path).set_name == "faces"
-
-
-def test_truths_up_to_512_keep_their_size_and_are_degraded_at_512(faces: Path, smooth_picture: Any) -> None:
-    small = find_samples(faces)[0]
-    case = make_case(small, STANDARD, 0)
-    assert case.truth.shape == (3, 128, 128) and case.degraded.shape == (3, 512, 512)
-    assert case.degradation == draw(STANDARD, (0, small.seed))
-    pixels = (smooth_picture(600, 600) * 255).byte().permute(1, 2, 0).numpy()
-    Image.fromarray(pixels).save(faces / "large-1.png")
-    large = next(sample for sample in find_samples(faces) if sample.set_name == "large")
-    assert make_case(large, STANDARD, 0).truth.shape == (3, 512, 512)
-
-
-def test_a_grey_degradation_is_compared_with_a_grey_truth(faces: Path) -> None:
-    case = make_case(find_samples(faces)[0], DegradeConfig(grey=1.0), 0)
-    assert torch.equal(case.truth[0], case.truth[2])
-
-
 def test_bad_pictures_are_named_and_the_rest_is_done(faces: Path, fast: list[Metric]) -> None:
     (faces / "b-0.png").write_bytes(b"\x89PNG broken")
     Image.new("RGB", (20, 30)).save(faces / "c-9.png")
@@ -113,11 +74,11 @@ def test_bad_pictures_are_named_and_the_rest_is_done(faces: Path, fast: list[Met
 
 def test_missing_metrics_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("clrface_core.evaluation.metrics.identity.find_spec", lambda name: None)
-    monkeypatch.setitem(__import__("sys").modules, "skimage", None)
+    monkeypatch.setitem(sys.modules, "torchmetrics.functional.image", None)
     metrics, missing = find_metrics(tmp_path)
     assert [metric.name for metric in metrics] == ["sface"]
     assert {*missing} == {*METRICS} - {"sface"}
-    assert "lpips_vgg16.safetensors" in missing["lpips-vgg"] and "pip install scikit-image" in missing["psnr"]
+    assert "lpips_vgg16.safetensors" in missing["lpips-vgg"] and "pip install torchmetrics" in missing["psnr"]
     assert "no folder" in find_metrics(None)[1]["lpips-alex"]
     report = Report([], {}, missing=missing)
     assert "Missing metric dlib" in report.markdown()
@@ -179,7 +140,7 @@ def test_contact_sheet(faces: Path, fast: list[Metric], blur: Output, tmp_path: 
     evaluate({"blur": blur}, faces, fast, progress=False, sheet=sheet)
     with Image.open(sheet.path) as picture:
         assert picture.size == (3 * 256, 24 + 4 * 256), "input, blur, truth; two faces of each set"
-        truth = make_case(find_samples(faces)[0], STANDARD, 0).truth
+        truth = make_case(choose_faces(faces)[0], STANDARD, 0).truth
         shown = np.array(picture)[24 : 24 + 256, 512:].astype(int)
     expected = functional.interpolate(truth[None], scale_factor=2)[0].mul(255).round().permute(1, 2, 0).numpy()
     assert np.abs(shown - expected).max() <= 1

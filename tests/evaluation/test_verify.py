@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from clrface_core.errors import CLRFaceError
+from clrface_core.evaluation.cases import choose_faces
 from clrface_core.evaluation.compared.outputs import Output
 from clrface_core.evaluation.measure import evaluate
 from clrface_core.evaluation.metrics.metric import Column, Metric, Score
 from clrface_core.evaluation.report.tables import verification_lines
-from clrface_core.evaluation.samples import find_samples
 from clrface_core.evaluation.verify import equal_error_rate, read_pairs, true_accept_rate, verify_pairs, verify_self
 
 
@@ -71,7 +71,7 @@ def test_verification_by_pairs(faces: Path) -> None:
 def test_verification_by_mirrored_selves(faces: Path) -> None:
     kept: dict[tuple[str, str, str], Tensor] = {}
     report = evaluate(NOTHING, faces, [COLOURS], progress=False, kept=kept)
-    blocks, skipped = verify_self(find_samples(faces), kept, [COLOURS])
+    blocks, skipped = verify_self(choose_faces(faces), kept, [COLOURS])
     assert [(block["set"], block["genuine"], block["impostor"]) for block in blocks] == [("b", 3, 6), ("c", 2, 2)]
     assert skipped == []
     report.verification = blocks
@@ -81,5 +81,5 @@ def test_verification_by_mirrored_selves(faces: Path) -> None:
 def test_a_set_without_strangers_cannot_be_verified(faces: Path) -> None:
     kept: dict[tuple[str, str, str], Tensor] = {}
     evaluate(NOTHING, faces, [COLOURS], progress=False, kept=kept, limit=1)
-    blocks, skipped = verify_self(find_samples(faces, 1), kept, [COLOURS])
+    blocks, skipped = verify_self(choose_faces(faces, 1), kept, [COLOURS])
     assert blocks == [] and len(skipped) == 2 and "impostor" in skipped[0]

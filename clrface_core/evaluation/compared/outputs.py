@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...diffusion.refine import Sampling
 from ...errors import CLRFaceError
 from ...faces.align import FFHQ_TEMPLATE_512
 from ...models.vq import VQModel
-from ...diffusion.refine import Sampling
 from ...restorer import FaceRestorer
 from ..cases import SIDE, Batch
 

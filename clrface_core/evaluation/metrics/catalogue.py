@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,13 +17,10 @@ from ...models.identity import SFACE_WEIGHTS, identity_similarity, load_identity
 from ...models.perceptual import LPIPS
 from .. import weights
 from . import pixels
-from .distributions import FID_FACES, fid, kid
-from .dists import DISTS
+from .distributions import FID_FACES, fid, kid, load_inception
 from .identity import DlibIdentity
-from .inception import Inception
 from .landmarks import Landmarks, landmark_distance
 from .metric import Column, Metric, Score, SetScore
-from .niqe import NIQE
 
 Device = torch.device | str
 
@@ -48,62 +46,46 @@ def find_metrics(
     return found, missing
 
 
+@dataclass(frozen=True)
 class Loader:
-    """Where metrics get their networks; one that two metrics need is loaded once."""
+    """Where metrics get their weights, and where their networks run."""
 
-    def __init__(self, folder: Path | str | None, device: Device) -> None:
-        self.folder, self.device = folder, device
-        self.lpips = cache(self._lpips)
+    folder: Path | str | None
+    device: Device
 
     def path(self, name: str) -> Path:
         """A file of metric weights; CLRFaceError where it is missing."""
         return weights.weight_file(self.folder, name)
-
-    def _lpips(self, net: str) -> LPIPS:
-        return LPIPS.load(self.path(LPIPS_FILES[net]), net).to(self.device)
 
 
 LPIPS_FILES = {"vgg": weights.LPIPS_VGG, "alex": weights.LPIPS_ALEX}
 
 
 def _psnr(load: Loader) -> Metric:
-    pixels.library()
+    pixels.library("functional.image")
     return Metric("psnr", lambda x: x, (Score(Column("PSNR", higher_is_better=True, digits=2), pixels.psnr),))
 
 
 def _ssim(load: Loader) -> Metric:
-    pixels.library()
+    pixels.library("functional.image")
     return Metric("ssim", lambda x: x, (Score(Column("SSIM", higher_is_better=True), pixels.ssim),))
 
 
 def _lpips(load: Loader, net: str, name: str) -> Metric:
-    network = load.lpips(net)
+    path = load.path(LPIPS_FILES[net])
+    network = LPIPS.load(path, net).to(load.device)
     score = Score(Column(name, higher_is_better=False, ratio=True), lambda a, b: float(network.distance(a, b)))
-    return Metric(name.lower(), torch.no_grad()(network.describe), (score,), files=(load.path(LPIPS_FILES[net]),))
-
-
-def _dists(load: Loader) -> Metric:
-    files = (load.path(weights.DISTS), load.path(weights.LPIPS_VGG))
-    network = DISTS(files[0], load.lpips("vgg"))
-    score = Score(Column("DISTS", higher_is_better=False, ratio=True), network.distance)
-    return Metric("dists", network.describe, (score,), files=files)
+    return Metric(name.lower(), torch.no_grad()(network.describe), (score,), files=(path,))
 
 
 def _kid(load: Loader) -> Metric:
     path = load.path(weights.INCEPTION)
-    network = weights.fill(Inception(), path).to(load.device)
+    pixels.library("image.kid")
     scores = (
         SetScore(Column("KID ×1000", higher_is_better=False, digits=1, ratio=True), kid, below=FID_FACES),
         SetScore(Column("FID", higher_is_better=False, digits=1, ratio=True), fid, least=FID_FACES),
     )
-    return Metric("kid", torch.no_grad()(lambda x: network(x).cpu()), set_scores=scores, files=(path,))
-
-
-def _niqe(load: Loader) -> Metric:
-    path = load.path(weights.NIQE)
-    measure = NIQE(path)
-    score = Score(Column("NIQE", higher_is_better=False, digits=2), lambda a, _: measure(a))
-    return Metric("niqe", lambda x: x, (score,), files=(path,), needs_truth=False)
+    return Metric("kid", load_inception(path, load.device), set_scores=scores, files=(path,))
 
 
 def _identity(name: str, title: str, embed: Callable[[Tensor], Tensor], path: Path) -> Metric:
@@ -159,9 +141,7 @@ METRICS: dict[str, Callable[[Loader], Metric]] = {
     "ssim": _ssim,
     "lpips-vgg": partial(_lpips, net="vgg", name="LPIPS-VGG"),
     "lpips-alex": partial(_lpips, net="alex", name="LPIPS-Alex"),
-    "dists": _dists,
     "kid": _kid,
-    "niqe": _niqe,
     "sface": _sface,
     "dlib": _dlib,
     "arcface": _arcface,

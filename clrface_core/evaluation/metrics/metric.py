@@ -49,7 +49,7 @@ class SetScore:
 class Metric:
     """`describe` takes one picture (1,3,S,S), RGB in [0,1], on the device of the evaluation.
 
-    name: what `--metrics` calls it. files: the weights that it read. needs_truth: whether the truth is described too.
+    name: what `--metrics` calls it. files: the weights that it read.
     recognises: whether descriptions are embeddings (1,D) of length 1 of who it is.
     """
 
@@ -58,7 +58,6 @@ class Metric:
     scores: tuple[Score, ...] = ()
     set_scores: tuple[SetScore, ...] = ()
     files: tuple[Path, ...] = ()
-    needs_truth: bool = True
     recognises: bool = False
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import CLRFaceError
 from .tables import INPUT, Report, mean_of
 
-PERCEPTION = ("LPIPS-VGG", "LPIPS-Alex", "DISTS")
+PERCEPTION = ("LPIPS-VGG", "LPIPS-Alex")
 IDENTITY = ("dlib cosine", "ArcFace cosine", "SFace cosine")  # networks that never guide come first
 BINS = 4
 

@@ -6,19 +6,18 @@ from typing import Any
 
 import pytest
 import torch
+from clrface_core.stages import FaceStages
 
 from clrface_core.errors import CLRFaceError
-from clrface_core.evaluation.cases import SIDE, Batch, make_case
+from clrface_core.evaluation.cases import SIDE, Batch, choose_faces, make_case
 from clrface_core.evaluation.compared.outputs import Autoencoder, ModelOutputs, Output, Variant, drawn_mask
 from clrface_core.evaluation.compared.peers import bicubic, load_peer
 from clrface_core.evaluation.compared.plan import ABLATIONS, ablations, against, baselines, refined, title
 from clrface_core.evaluation.measure import evaluate
 from clrface_core.evaluation.metrics.metric import Metric
 from clrface_core.evaluation.report.plots import save_plots
-from clrface_core.evaluation.samples import find_samples
 from clrface_core.evaluation.weights import REALESRGAN
 from clrface_core.models.bundle import build
-from clrface_core.stages import FaceStages
 
 
 def model(seed: int) -> ModelOutputs:
@@ -43,7 +42,7 @@ def ours() -> ModelOutputs:
 def batch(faces: Path) -> Batch:
     from clrface_core.degrade import STANDARD
 
-    return Batch([make_case(find_samples(faces)[0], STANDARD, 0)])
+    return Batch([make_case(choose_faces(faces)[0], STANDARD, 0)])
 
 
 def test_a_variant_is_the_librarys_own_restoration(ours: ModelOutputs, batch: Batch) -> None:

@@ -8,9 +8,9 @@ import torch
 
 from clrface_core.degrade import Degradation
 from clrface_core.errors import CLRFaceError
+from clrface_core.evaluation.cases import choose_faces, load
 from clrface_core.evaluation.metrics import identity
 from clrface_core.evaluation.metrics.identity import DlibIdentity, chip
-from clrface_core.evaluation.samples import find_samples
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,8 @@ def test_the_chip_is_a_fixed_square_of_the_aligned_face():
 
 
 def test_same_person_near_strangers_far(network, shared_dir):
-    samples = [s for s in find_samples(shared_dir / "faces" / "val-512-000.tar") if s.set_name == "c"][:6]
-    faces = torch.stack([sample.load() for sample in samples])
+    samples = [s for s in choose_faces(shared_dir / "faces" / "val-512-000.tar") if s.set_name == "c"][:6]
+    faces = torch.stack([load(sample) for sample in samples])
     mild = Degradation(sigma=(1.0, 1.0), angle=0.0, reduction=3.0, noise=5.0, quality=70, grey=False, noise_seed=0)
     clean, degraded = network(faces), network(torch.stack([mild.apply(face) for face in faces]))
     assert clean.shape == (6, 128)
