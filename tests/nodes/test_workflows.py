@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,31 +13,12 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAPHS = sorted((ROOT / "workflows").glob("*.json"))
-CORE = Path(__file__).parent / "core_nodes.json"
 
 
 @pytest.fixture(scope="module")
-def info(nodes: dict[str, Any]) -> dict[str, Any]:
-    """Our nodes as they are, and those of ComfyUI 0.33 that the graphs use, as its /object_info gave them."""
-
-    def described(entry: Any) -> list[Any]:
-        options = {key: getattr(entry, key, None) for key in ("default", "min", "max", "options")}
-        options |= {"forceInput": getattr(entry, "force_input", None)}
-        options |= {"control_after_generate": getattr(entry, "control_after_generate", None)}
-        return [entry.io_type, {key: value for key, value in options.items() if value is not None}]
-
-    ours = {}
-    for name, node in nodes.items():
-        schema = node.define_schema()
-        ours[name] = {
-            "input": {
-                "required": {entry.id: described(entry) for entry in schema.inputs if not entry.optional},
-                "optional": {entry.id: described(entry) for entry in schema.inputs if entry.optional},
-            },
-            "output": [entry.io_type for entry in schema.outputs],
-            "output_name": [entry.id for entry in schema.outputs],
-        }
-    return ours | json.loads(CORE.read_text())
+def info(tools: Callable[[str], ModuleType], nodes: dict[str, Any]) -> dict[str, Any]:
+    """Our nodes as they are, and those of ComfyUI that the graphs use."""
+    return tools("pack").object_info(nodes)
 
 
 @pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
