@@ -13,8 +13,9 @@ from torch.nn import functional
 from clrface_core import Restorer
 from clrface_core.diffusion.refine import face_noise
 from clrface_core.faces.align import align_faces
-from clrface_core.faces.detect import FaceSearch
+from clrface_core.faces.detect import NetworkDetector
 from clrface_core.faces.paste import paste_faces
+from clrface_core.faces.select import Detection
 from clrface_core.models.bundle import build
 from clrface_core.photo import read_photo
 
@@ -53,13 +54,13 @@ def steps(count: int, dtype: torch.dtype) -> Work:
 def sample_face() -> Tensor:
     """(1,3,512,512): the face of the sample picture."""
     rgb = read_photo(SAMPLE).rgb
-    return align_faces(rgb, Restorer().detector.detect(rgb)[:1], 512)[0]
+    return align_faces(rgb, Restorer().detector.detect(rgb, Detection().score_threshold)[:1], 512)[0]
 
 
 def stage_parameters(name: str) -> int:
     """Weights that take part in a stage of `stages`."""
     ours = restorer("s", torch.float32)
-    vq, network = ours.bundle.vq, ours.detector.network if isinstance(ours.detector, FaceSearch) else None
+    vq, network = ours.bundle.vq, ours.detector.network if isinstance(ours.detector, NetworkDetector) else None
     assert vq is not None
     parts: dict[str, tuple[nn.Module | None, ...]] = {
         "detect": (network,),
@@ -96,7 +97,7 @@ def stages(dtype: torch.dtype) -> dict[str, Work]:
     vq, irn, refiner = ours.bundle.vq, ours.bundle.irn, ours.bundle.refiner
     assert vq is not None and irn is not None and refiner is not None
     rgb = read_photo(SAMPLE).rgb
-    faces = ours.detector.detect(rgb)[:1]
+    faces = ours.detector.detect(rgb, Detection().score_threshold)[:1]
     crops, alignment = align_faces(rgb, faces, 512)
     x = crops.to(dtype).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
@@ -105,7 +106,7 @@ def stages(dtype: torch.dtype) -> dict[str, Work]:
     t = torch.full((1,), refiner.config.t0)
     guidance = ours._guidance(z_i, ours.mask(z_d, z_i), 1.0)
     works: dict[str, Work] = {
-        "detect": lambda: ours.detector.detect(rgb),
+        "detect": lambda: ours.detector.detect(rgb, Detection().score_threshold),
         "align": lambda: align_faces(rgb, faces, 512),
         "IRN": lambda: irn(x),
         "encode both": lambda: vq.encode(torch.cat((x, x_i))),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 from ..errors import CLRFaceError
 from .align import check_image
-from .search.closeup import Sight
 from .search.retinaface import load_retinaface
+from .search.scan import intersection_over_union
 from .search.search import search
 from .search.yunet import load_yunet
+
+Box = tuple[float, float, float, float]
+"""(x0, y0, x1, y1) in pixels of the picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,7 @@ class Face:
         smaller x on an upright face, as in the FFHQ template. Points of a face at the edge may lie outside.
     """
 
-    box: tuple[float, float, float, float]
+    box: Box
     score: float
     landmarks: np.ndarray
 
@@ -38,6 +41,12 @@ class Face:
         """Area of the box in square pixels."""
         x0, y0, x1, y1 = self.box
         return (x1 - x0) * (y1 - y0)
+
+    @property
+    def size(self) -> float:
+        """The longer side of the box in pixels."""
+        x0, y0, x1, y1 = self.box
+        return max(x1 - x0, y1 - y0)
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -54,55 +63,63 @@ ORDERS: dict[str, Callable[[Face], tuple[float, ...]]] = {
 }
 
 
-def order_faces(faces: Iterable[Face], by: str = "area") -> list[Face]:
-    """The faces sorted: "area" (largest first), "left-right", "top-bottom" or "score" (surest first).
+def order_key(by: str) -> Callable[[Face], tuple[float, ...]]:
+    """A key that sorts faces: "area" (largest first), "left-right", "top-bottom" or "score" (surest first).
 
     Ties are broken by the coordinates of the box, then of the landmarks, so the order is the same however the
     faces came. Raises CLRFaceError on another name.
     """
     if by not in ORDERS:
         raise CLRFaceError(f"Expected an order of faces among {', '.join(ORDERS)}, got {by!r}: choose one of these.")
-    return sorted(faces, key=lambda face: (*ORDERS[by](face), *face.box, -face.score, *np.ravel(face.landmarks)))
+    return lambda face: (*ORDERS[by](face), *face.box, -face.score, *np.ravel(face.landmarks))
+
+
+def order_faces(faces: Iterable[Face], by: str = "area") -> list[Face]:
+    """The faces sorted by `order_key`."""
+    return sorted(faces, key=order_key(by))
+
+
+def check_threshold(score_threshold: float) -> None:
+    """Raise CLRFaceError unless the lowest score of a face lies in (0,1)."""
+    if not 0 < score_threshold < 1:
+        raise CLRFaceError(f"Expected a score threshold between 0 and 1, got {score_threshold}: the usual one is 0.8.")
 
 
 class Detector(Protocol):
     """Anything that finds faces."""
 
-    def detect(self, image: Tensor) -> list[Face]:
-        """The faces of an RGB picture (3,H,W) in [0,1], the largest first; an empty list if there are none."""
+    def detect(self, image: Tensor, score_threshold: float) -> list[Face]:
+        """The faces of an RGB picture (3,H,W) in [0,1] that are at least so sure, the largest first; [] for none."""
         ...
 
 
-class FaceSearch:
-    """A detector made of a network and the search of `faces.search.search`.
+class NetworkDetector:
+    """A detector made of a network and the search of `faces.search`.
 
     network: see `faces.search.scan.FaceNetwork`; it is moved to `device`, and put in evaluation mode.
-    score_threshold: lowest score of a face.
     """
 
-    def __init__(self, network: nn.Module, *, score_threshold: float = 0.75, device: torch.device | str = "cpu"):
+    def __init__(self, network: nn.Module, device: torch.device | str = "cpu"):
         self.network = network.eval().to(device)
-        self.score_threshold = score_threshold
         self.device = torch.device(device)
 
     @torch.inference_mode()
-    def detect(self, image: Tensor) -> list[Face]:
+    def detect(self, image: Tensor, score_threshold: float) -> list[Face]:
         """The faces of an RGB picture (3,H,W) in [0,1] of any size and float dtype, the largest first.
 
-        Raises CLRFaceError if `image` is not such a picture.
+        score_threshold: lowest score of a face, in (0,1). Scores are those of views in which every face is equally
+        large and upright, so they fall little with size, blur and rotation: see `faces.search.closeup`.
+        Raises CLRFaceError if `image` is not such a picture, or the threshold is out of range.
         """
         check_image(image)
-        seen = search(self.network, image.to(self.device, torch.float32), self.score_threshold)
-        return order_faces(_faces(seen, *image.shape[-2:]))
-
-
-def _faces(seen: Sight, height: int, width: int) -> list[Face]:
-    boxes = seen.boxes()
-    limit = boxes.new_tensor([width, height, width, height]) - 0.5
-    boxes = torch.minimum(boxes.clamp(min=-0.5), limit)
-    rows = zip(boxes.tolist(), seen.scores.tolist(), seen.landmarks.cpu().numpy(), strict=True)
-    faces = [Face((x0, y0, x1, y1), score, landmarks) for (x0, y0, x1, y1), score, landmarks in rows]
-    return [face for face in faces if face.area > 0]
+        check_threshold(score_threshold)
+        found = search(self.network, image.to(self.device, torch.float32), score_threshold)
+        height, width = image.shape[-2:]
+        boxes = found.boxes()
+        boxes = torch.minimum(boxes.clamp(min=-0.5), boxes.new_tensor([width, height, width, height]) - 0.5)
+        rows = zip(boxes.tolist(), found.scores.tolist(), found.landmarks.cpu().numpy(), strict=True)
+        faces = [Face((x0, y0, x1, y1), score, landmarks) for (x0, y0, x1, y1), score, landmarks in rows]
+        return order_faces(face for face in faces if face.area > 0)
 
 
 DETECTORS: dict[str, Callable[[Path | None], nn.Module]] = {
@@ -114,26 +131,17 @@ DETECTORS: dict[str, Callable[[Path | None], nn.Module]] = {
 
 
 def load_detector(
-    name: str = "yunet",
-    *,
-    weights: Path | str | None = None,
-    device: torch.device | str = "cpu",
-    score_threshold: float = 0.75,
-) -> Detector:
+    name: str = "yunet", *, weights: Path | str | None = None, device: torch.device | str = "cpu"
+) -> NetworkDetector:
     """A face detector, ready to use. Nothing is downloaded.
 
     name: "yunet" (its weights come along), "retinaface_mobile0.25" or "retinaface_resnet50" (facexlib's).
     weights: a file in place of the embedded one, or of the one in facexlib's own weights folder.
-    score_threshold: lowest score of a face, in (0, 1). Scores are those of close-up views in which every face is
-        equally large and upright, so they fall little with size, blur and rotation: see `faces.search`.
-    Raises CLRFaceError for an unknown name, a threshold out of range, or missing or unfit weights.
+    Raises CLRFaceError for an unknown name, or missing or unfit weights.
     """
     if name not in DETECTORS:
         raise CLRFaceError(f"Expected a detector among {', '.join(DETECTORS)}, got {name!r}: choose one of these.")
-    if not 0 < score_threshold < 1:
-        raise CLRFaceError(f"Expected a score threshold between 0 and 1, got {score_threshold}: the usual one is 0.75.")
-    network = DETECTORS[name](None if weights is None else Path(weights))
-    return FaceSearch(network, score_threshold=score_threshold, device=device)
+    return NetworkDetector(DETECTORS[name](None if weights is None else Path(weights)), device)
 
 
 # Points of MediaPipe's 478-point mesh, by its own numbering; "left" and "right" as seen in the picture.
@@ -142,6 +150,9 @@ NOSE, LEFT_MOUTH, RIGHT_MOUTH = 1, 61, 291
 
 MARGIN = 0.4
 """How much of a box's size is added on each side before its face is looked for."""
+
+LEAST_SHARED = 0.1
+"""Intersection over union with its box that a face in it has at least."""
 
 
 def from_mesh(points: np.ndarray, score: float = 1.0) -> Face:
@@ -158,29 +169,28 @@ def from_mesh(points: np.ndarray, score: float = 1.0) -> Face:
     return Face((float(x0), float(y0), float(x1), float(y1)), float(score), np.stack(five))
 
 
-def in_box(image: Tensor, box: tuple[float, float, float, float], detector: Detector) -> Face | None:
-    """The face of `image` (3,H,W) that fits `box` (x0, y0, x1, y1) best, or None where none is seen there."""
+def faces_in_boxes(image: Tensor, boxes: Iterable[Box], detector: Detector, score_threshold: float) -> list[Face]:
+    """The face of `image` (3,H,W) that fits each box (x0, y0, x1, y1) best; a box in which none is seen gives none."""
+    seen = (_in_box(image, box, detector, score_threshold) for box in boxes)
+    return [face for face in seen if face is not None]
+
+
+def _in_box(image: Tensor, box: Box, detector: Detector, score_threshold: float) -> Face | None:
     height, width = image.shape[-2:]
     x0, y0, x1, y1 = box
+    if not (np.isfinite(box).all() and x0 < x1 and y0 < y1):
+        raise CLRFaceError(f"Expected a box as left < right and top < bottom in pixels, got {box}: correct it.")
     dx, dy = MARGIN * (x1 - x0), MARGIN * (y1 - y0)
     left, top = max(int(x0 - dx), 0), max(int(y0 - dy), 0)
     right, bottom = min(int(np.ceil(x1 + dx)), width), min(int(np.ceil(y1 + dy)), height)
     if right <= left or bottom <= top:
         return None
-    found = detector.detect(image[:, top:bottom, left:right])
-    moved = [_moved(face, left, top) for face in found]
-    fitting = [face for face in moved if _overlap(face.box, box) > 0.1]
-    return max(fitting, key=lambda face: _overlap(face.box, box), default=None)
+    found = [_moved(face, left, top) for face in detector.detect(image[:, top:bottom, left:right], score_threshold)]
+    shared = intersection_over_union(torch.tensor(box), torch.tensor([face.box for face in found]).reshape(-1, 4))
+    best = max(zip(shared.tolist(), found, strict=True), key=lambda pair: pair[0], default=(0.0, None))
+    return best[1] if best[0] > LEAST_SHARED else None
 
 
 def _moved(face: Face, x: int, y: int) -> Face:
     x0, y0, x1, y1 = face.box
     return Face((x0 + x, y0 + y, x1 + x, y1 + y), face.score, face.landmarks + np.array([x, y], np.float32))
-
-
-def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two boxes."""
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    both = width * height
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both + 1e-9)

@@ -22,6 +22,30 @@ POWER = 2.5
 
 
 @dataclass(frozen=True)
+class Blending:
+    """How crops are put back into their photo; CLRFaceError for values out of range.
+
+    feather: width of the soft edge as a fraction of the crop's side, 0 to 0.45; 0 is a one-pixel edge.
+    color_match: take colour and shading, everything coarser than an eighth of the crop, from the photo.
+    blend: 1 replaces the face, 0 leaves the photo.
+    detail: share, 0 to 1, of what the photo lost on its way through the crop that is added back. It keeps faces
+        larger than the crop as sharp, and as noisy, as their surroundings; to smaller faces it does little.
+        At 1, crops that were not changed come back without loss.
+    """
+
+    feather: float = 0.1
+    color_match: bool = False
+    blend: float = 1.0
+    detail: float = 0.0
+
+    def __post_init__(self) -> None:
+        limits = (("feather", self.feather, 0.45), ("blend", self.blend, 1.0), ("detail", self.detail, 1.0))
+        for name, value, most in limits:
+            if not 0 <= value <= most:
+                raise CLRFaceError(f"Expected {name} from 0 to {most:g}, got {value}: choose one in this range.")
+
+
+@dataclass(frozen=True)
 class _Placed:
     """One face ready to be blended: `patch` (3,s,s), hardly finer than the photo, and maps from photo pixels."""
 
@@ -37,23 +61,14 @@ def paste_faces(
     image: Tensor,
     crops: Tensor | Sequence[Tensor],
     alignment: Alignment,
+    blending: Blending = Blending(),
     *,
-    feather: float = 0.1,
-    color_match: bool = False,
-    blend: float = 1.0,
-    detail: float = 0.0,
     region_mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Put every crop back where `align_faces` cut it out.
 
     image: (3,H,W) float, [0,1]: the photo, or the photo resized (the proportions must be the same).
     crops: (N,3,S,S), or N tensors (3,S,S) of their own sizes; any S, any device: they are moved one by one.
-    feather: width of the soft edge as a fraction of the crop's side, 0 to 0.45; 0 is a one-pixel edge.
-    color_match: take colour and shading, everything coarser than an eighth of the crop, from the photo.
-    blend: 1 replaces the face, 0 leaves the photo.
-    detail: share, 0 to 1, of what the photo lost on its way through the crop that is added back. It keeps faces
-        larger than the crop as sharp, and as noisy, as their surroundings; to smaller faces it does little.
-        At 1, crops that were not changed come back without loss.
     region_mask: (1,H,W) or (H,W) in [0,1], multiplied into the blend.
 
     Returns the new picture (3,H,W), same dtype and device, and the blend mask (1,H,W) float32 in [0,1]. Where
@@ -62,17 +77,17 @@ def paste_faces(
     Raises CLRFaceError where counts, shapes or ranges do not fit.
     """
     check_image(image)
-    region = _check(image, crops, alignment, feather, blend, detail, region_mask)
+    region = _check(image, crops, alignment, region_mask)
     height, width = image.shape[-2:]
     alignment = alignment.for_image((height, width))
-    faces = [_place(image, crop, alignment.select([i]), feather, color_match, detail) for i, crop in enumerate(crops)]
+    faces = [_place(image, crop, alignment.select([i]), blending) for i, crop in enumerate(crops)]
     result, mask = image.clone(), image.new_zeros(1, height, width, dtype=torch.float32)
     for top in range(0, height, TILE):
         for left in range(0, width, TILE):
             tile = (left, top, min(left + TILE, width), min(top + TILE, height))
             here = [(face, box) for face in faces if (box := _overlap(face.box, tile))]
             if here:
-                _blend_tile(result, mask, image, here, tile, blend, region)
+                _blend_tile(result, mask, image, here, tile, blending.blend, region)
     return result, mask
 
 
@@ -80,10 +95,11 @@ def paste_batch(
     images: Tensor | Sequence[Tensor],
     crops: Tensor | Sequence[Tensor],
     batch: FaceBatch,
+    blending: Blending = Blending(),
+    *,
     region_mask: Tensor | Sequence[Tensor] | None = None,
-    **settings: object,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every picture with its faces put back, and its blend mask (1,H,W); see `paste_faces` for the settings.
+    """Every picture with its faces put back, and its blend mask (1,H,W).
 
     images: (B,3,H,W), or one picture for all. crops: one per entry of `batch`. region_mask: (B,H,W) or (1,H,W).
     Sequences of (3,H,W) and (H,W) do as well.
@@ -104,23 +120,12 @@ def paste_batch(
         if not here:
             yield image, image.new_zeros(1, *image.shape[1:], dtype=torch.float32)
             continue
-        yield paste_faces(
-            image,
-            [crops[i] for i in here],
-            batch.alignment.select(here),
-            region_mask=region,
-            **settings,  # type: ignore[arg-type]
-        )
+        alignment = batch.alignment.select(here)
+        yield paste_faces(image, [crops[i] for i in here], alignment, blending, region_mask=region)
 
 
 def _check(
-    image: Tensor,
-    crops: Tensor | Sequence[Tensor],
-    alignment: Alignment,
-    feather: float,
-    blend: float,
-    detail: float,
-    region_mask: Tensor | None,
+    image: Tensor, crops: Tensor | Sequence[Tensor], alignment: Alignment, region_mask: Tensor | None
 ) -> Tensor | None:
     """Raise CLRFaceError for anything that does not fit; return the region mask as (H,W)."""
     if len(crops) != len(alignment):
@@ -133,9 +138,6 @@ def _check(
             raise CLRFaceError(f"Expected crop {i} as (3, S, S), got {tuple(crop.shape)}: keep it square RGB.")
         if not torch.isfinite(crop).all():
             raise CLRFaceError(f"Expected numbers in crop {i}, got NaN or infinity: restore it in float32.")
-    for name, value, most in (("feather", feather, 0.45), ("blend", blend, 1.0), ("detail", detail, 1.0)):
-        if not 0 <= value <= most:
-            raise CLRFaceError(f"Expected {name} from 0 to {most:g}, got {value}: choose one in this range.")
     height, width = image.shape[-2:]
     old_height, old_width = alignment.image_size
     if abs(width * old_height - height * old_width) > max(width, height, old_width, old_height):
@@ -150,12 +152,12 @@ def _check(
             f"Expected a region mask of shape (1, {height}, {width}), got {tuple(region_mask.shape)}: "
             "resize it to the photo."
         )
+    if not torch.isfinite(region_mask).all():
+        raise CLRFaceError("Expected a region mask in [0, 1], got NaN or infinity in it: correct it.")
     return region_mask.reshape(height, width).to(image.device, torch.float32).clamp(0, 1)
 
 
-def _place(
-    image: Tensor, crop: Tensor, alignment: Alignment, feather: float, color_match: bool, detail: float
-) -> _Placed:
+def _place(image: Tensor, crop: Tensor, alignment: Alignment, blending: Blending) -> _Placed:
     """Bring one crop (3,S,S) to the photo's scale, where it is larger, and correct it there."""
     size = crop.shape[-1]
     to_crop = alignment.for_crops(size).matrices[0]
@@ -163,13 +165,13 @@ def _place(
     side = max(round(size / max(stretch(to_crop) / HEADROOM, 1)), 1)
     patch = resize(crop.to(image.device), side, side)
     to_patch = alignment.for_crops(side).matrices[0]
-    if color_match:
+    if blending.color_match:
         patch = patch + _color_difference(image, patch, alignment)
-    if detail:
-        patch = patch - detail * resize(warp(image, inverse(to_crop), size, size).clamp_(0, 1), side, side)
+    if blending.detail:
+        patch = patch - blending.detail * resize(warp(image, inverse(to_crop), size, size).clamp_(0, 1), side, side)
     to_unit = compose(torch.tensor([[1.0, 0, 0.5], [0, 1, 0.5]], dtype=torch.float64) / side, to_patch)
-    feather = max(feather, stretch(to_unit))
-    return _Placed(patch, to_patch, to_unit, detail, feather, _region_box(to_unit, alignment.image_size))
+    feather = max(blending.feather, stretch(to_unit))
+    return _Placed(patch, to_patch, to_unit, blending.detail, feather, _region_box(to_unit, alignment.image_size))
 
 
 def _color_difference(image: Tensor, patch: Tensor, alignment: Alignment) -> Tensor:

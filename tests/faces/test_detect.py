@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from clrface_core.errors import CLRFaceError
 from clrface_core.faces.align import FFHQ_TEMPLATE_512
-from clrface_core.faces.detect import Detector, Face, FaceSearch, load_detector, order_faces
+from clrface_core.faces.detect import Detector, Face, NetworkDetector, load_detector, order_faces
 from clrface_core.faces.search import retinaface, scan
 from clrface_core.faces.search.closeup import Pose, Sight, look, mirrored, tilt
 from clrface_core.faces.search.scan import Level, pyramid, tiles
@@ -71,7 +71,7 @@ def detector() -> Detector:
 def test_a_face_is_found_once_with_its_points_in_the_order_of_the_template(detector: Detector) -> None:
     picture = ground(200, 240)
     points = draw(picture, 110, 90, 128)
-    (face,) = detector.detect(picture)
+    (face,) = detector.detect(picture, 0.75)
     assert miss(face, points) < 0.12
     assert face.landmarks.shape == (5, 2) and face.landmarks.dtype == np.float32
     assert face.landmarks[0, 0] < face.landmarks[1, 0] and face.landmarks[3, 0] < face.landmarks[4, 0]
@@ -84,7 +84,7 @@ def test_a_face_is_found_once_with_its_points_in_the_order_of_the_template(detec
 def test_a_turned_face_has_turned_points(detector: Detector, degrees: int) -> None:
     picture = ground(192, 192)
     points = draw(picture, 96, 90, 110, degrees)
-    (face,) = detector.detect(picture)
+    (face,) = detector.detect(picture, 0.75)
     assert miss(face, points) < 0.15
 
 
@@ -93,7 +93,7 @@ def test_faces_are_found_at_any_size(detector: Detector, size: int) -> None:
     # The box of a drawn face is half as wide as the drawing, so the smallest face is 20 px wide.
     picture = ground(600, 700)
     points = draw(picture, 300, 280, size)
-    (face,) = detector.detect(picture)
+    (face,) = detector.detect(picture, 0.75)
     assert miss(face, points) < 0.15
 
 
@@ -104,7 +104,7 @@ def test_a_blurred_noisy_face_is_found(detector: Detector, factor: int) -> None:
     small = F.avg_pool2d(picture[None], factor)
     small = small + 0.05 * torch.randn(small.shape, generator=torch.Generator().manual_seed(0))
     blurred = F.interpolate(small, (512, 512), mode="bilinear", align_corners=False)[0].clamp(0, 1)
-    (face,) = detector.detect(blurred)
+    (face,) = detector.detect(blurred, 0.75)
     assert miss(face, points) < 0.15
 
 
@@ -112,7 +112,7 @@ def test_a_blurred_noisy_face_is_found(detector: Detector, factor: int) -> None:
 def test_a_face_cut_by_the_edge_is_found_and_its_box_stays_inside(detector: Detector, x: int, y: int) -> None:
     picture = ground(200, 200)
     points = draw(picture, x, y, 128)
-    (face,) = detector.detect(picture)
+    (face,) = detector.detect(picture, 0.75)
     assert miss(face, points) < 0.25
     assert min(face.box) >= -0.5 and max(face.box) <= 199.5
 
@@ -120,7 +120,7 @@ def test_a_face_cut_by_the_edge_is_found_and_its_box_stays_inside(detector: Dete
 def test_overlapping_faces_are_kept_apart(detector: Detector) -> None:
     picture = ground(200, 280)
     points = [draw(picture, 90, 100, 150), draw(picture, 150, 108, 150)]
-    faces = order_faces(detector.detect(picture), "left-right")
+    faces = order_faces(detector.detect(picture, 0.75), "left-right")
     assert len(faces) == 2
     assert all(miss(face, where) < 0.3 for face, where in zip(faces, points, strict=True))
     assert faces[0].box[2] > faces[1].box[0]
@@ -133,7 +133,7 @@ def test_forty_faces(detector: Detector) -> None:
     for row in range(5):
         for column in range(8):
             picture[:, row * 100 : row * 100 + 100, column * 100 : column * 100 + 100] = tile
-    faces = order_faces(detector.detect(picture), "top-bottom")
+    faces = order_faces(detector.detect(picture, 0.75), "top-bottom")
     assert len(faces) == 40
     cells = {(round((face.centre[1] - 50) / 100), round((face.centre[0] - 50) / 100)) for face in faces}
     assert cells == {(row, column) for row in range(5) for column in range(8)}
@@ -142,7 +142,7 @@ def test_forty_faces(detector: Detector) -> None:
 def test_small_faces_in_a_photo_on_its_side_are_found_by_the_turned_scan(detector: Detector) -> None:
     upright = ground(300, 600)
     points = np.stack([draw(upright, 100 + 200 * i, 150, 48) for i in range(3)])
-    faces = order_faces(detector.detect(torch.rot90(upright, 1, (-2, -1))), "top-bottom")
+    faces = order_faces(detector.detect(torch.rot90(upright, 1, (-2, -1)), 0.75), "top-bottom")
     assert len(faces) == 3
     for face, where in zip(reversed(faces), points, strict=True):
         turned = np.stack([where[:, 1], 599 - where[:, 0]], 1)
@@ -154,14 +154,14 @@ def test_a_small_face_is_found_wherever_the_tiles_meet(detector: Detector, monke
     for x, y in [(250, 128), (300, 260)]:
         picture = ground(520, 560)
         points = draw(picture, x, y, 60)
-        (face,) = detector.detect(picture)
+        (face,) = detector.detect(picture, 0.75)
         assert miss(face, points) < 0.15
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (1, 40), (40, 1), (7, 5), (33, 500)])
 def test_pictures_too_small_or_thin_for_a_face_hold_none(detector: Detector, height: int, width: int) -> None:
     picture = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
-    assert detector.detect(picture) == []
+    assert detector.detect(picture, 0.75) == []
 
 
 def test_no_face_is_seen_in_ramps_checks_noise_and_ellipses(detector: Detector) -> None:
@@ -173,29 +173,29 @@ def test_no_face_is_seen_in_ramps_checks_noise_and_ellipses(detector: Detector) 
     rows, columns = torch.meshgrid(torch.arange(160), torch.arange(160), indexing="ij")
     ellipse[:, ((columns - 80) / 40) ** 2 + ((rows - 80) / 55) ** 2 < 1] = torch.tensor([[0.87], [0.68], [0.57]])
     for picture in (ramp, checks, noise, ellipse):
-        assert detector.detect(picture) == []
+        assert detector.detect(picture, 0.75) == []
 
 
 def test_detection_repeats_and_takes_half_precision_pictures(detector: Detector) -> None:
     picture = ground(160, 160)
     draw(picture, 80, 80, 100)
-    (first,), (again,) = detector.detect(picture), detector.detect(picture)
+    (first,), (again,) = detector.detect(picture, 0.75), detector.detect(picture, 0.75)
     assert first.box == again.box and first.score == again.score
     assert np.array_equal(first.landmarks, again.landmarks)
-    (half,) = detector.detect(picture.bfloat16())
+    (half,) = detector.detect(picture.bfloat16(), 0.75)
     assert np.abs(half.landmarks - first.landmarks).max() < 1
 
 
 @pytest.mark.parametrize("picture", [torch.zeros(32, 32, 3), torch.zeros(3, 32, 32, dtype=torch.uint8)])
 def test_what_is_no_picture_is_refused(detector: Detector, picture: Tensor) -> None:
     with pytest.raises(CLRFaceError, match="RGB picture"):
-        detector.detect(picture)
+        detector.detect(picture, 0.75)
 
 
 def test_a_real_photo(detector: Detector) -> None:
     data = pytest.importorskip("skimage.data")
     photo = torch.from_numpy(data.astronaut()).permute(2, 0, 1) / 255
-    (face,) = detector.detect(photo)
+    (face,) = detector.detect(photo, 0.75)
     # Read off the photo by eye.
     eyes_and_mouth = np.array([[203, 101], [245, 104], [203, 142], [240, 143]])
     assert np.abs(face.landmarks[[0, 1, 3, 4]] - eyes_and_mouth).max() < 6
@@ -233,7 +233,7 @@ def test_unknown_detectors_and_thresholds_are_refused() -> None:
     with pytest.raises(CLRFaceError, match="yunet, retinaface_mobile0"):
         load_detector("haar")
     with pytest.raises(CLRFaceError, match="between 0 and 1"):
-        load_detector(score_threshold=75)
+        load_detector().detect(torch.zeros(3, 8, 8), 75)
 
 
 @pytest.mark.parametrize("name", ["yunet", "retinaface_mobile0.25"])
@@ -322,13 +322,11 @@ def test_retinaface_loads_files_of_wrapped_models(tmp_path: Path) -> None:
 
 
 def test_retinaface_with_real_weights(shared_weights: Callable[[str], Path]) -> None:
-    detector = load_detector(
-        "retinaface_mobile0.25", weights=shared_weights("detection_mobilenet0.25_Final.pth"), score_threshold=0.6
-    )
+    detector = load_detector("retinaface_mobile0.25", weights=shared_weights("detection_mobilenet0.25_Final.pth"))
     for degrees in (0, 90, 200):
         picture = ground(192, 192)
         points = draw(picture, 96, 90, 110, degrees)
-        (face,) = detector.detect(picture)
+        (face,) = detector.detect(picture, 0.6)
         assert miss(face, points) < 0.2
 
 
@@ -462,12 +460,12 @@ def test_turned_scans_are_for_turned_or_missing_faces() -> None:
 
 
 def test_the_picture_is_scanned_once_where_faces_stand_upright(detector: Detector) -> None:
-    assert isinstance(detector, FaceSearch)
+    assert isinstance(detector, NetworkDetector)
     shown: list[tuple[int, ...]] = []
     hook = detector.network.register_forward_pre_hook(lambda module, inputs: shown.append(tuple(inputs[0].shape[-2:])))
     picture = ground(600, 900)
     draw(picture, 400, 300, 200)
-    detector.detect(picture)
+    detector.detect(picture, 0.75)
     hook.remove()
     scans = [shape for shape in shown if shape[0] != shape[1]]
     assert scans == [(600, 900), (300, 450), (150, 225), (75, 113)]

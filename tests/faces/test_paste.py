@@ -15,7 +15,9 @@ from torch import Tensor
 from clrface_core.errors import CLRFaceError
 from clrface_core.faces import paste
 from clrface_core.faces.align import FFHQ_TEMPLATE_512, Alignment, align_faces
-from clrface_core.faces.paste import paste_faces
+from clrface_core.faces.detect import Face
+from clrface_core.faces.paste import Blending, paste_batch, paste_faces
+from clrface_core.faces.select import cut_faces
 
 RED = torch.tensor([1.0, 0, 0])
 
@@ -43,7 +45,7 @@ def noise(height: int, width: int) -> Tensor:
 def round_trip(photo: Tensor, faces: Tensor, size: int = 512, **options: float) -> float:
     """Mean absolute change inside the mask, in units of 1/255, of pasting back what was cut out."""
     crops, alignment = align_faces(photo, faces, size)
-    result, mask = paste_faces(photo, crops, alignment, **options)  # type: ignore[arg-type]
+    result, mask = paste_faces(photo, crops, alignment, Blending(**options))  # type: ignore[arg-type]
     inside = mask[0] > 0
     assert torch.equal(result[:, ~inside], photo[:, ~inside])
     assert inside.any()
@@ -81,7 +83,7 @@ def test_detail_keeps_what_the_crop_cannot_hold() -> None:
     crops, alignment = align_faces(photo, landmarks(0.7, 0, 200, 200), 64)
     brighter = crops + 0.2
     soft, _ = paste_faces(photo, brighter, alignment)
-    sharp, _ = paste_faces(photo, brighter, alignment, detail=1)
+    sharp, _ = paste_faces(photo, brighter, alignment, Blending(detail=1))
     middle = (slice(None), slice(150, 250), slice(150, 250))
     torch.testing.assert_close(sharp[middle], photo[middle] + 0.2, atol=1e-3, rtol=0)
     assert soft[middle].std() < 0.5 * photo[middle].std()
@@ -124,7 +126,9 @@ def test_crop_of_a_small_face_changes_its_face_only(smooth_picture) -> None:
 
 def test_mask_is_soft_round_and_inside_the_crop() -> None:
     photo = torch.zeros(3, 512, 512)
-    _, mask = paste_faces(photo, plain(RED, 8)[None], placed(photo, landmarks(1, 0, 255.5, 255.5)), feather=0.1)
+    _, mask = paste_faces(
+        photo, plain(RED, 8)[None], placed(photo, landmarks(1, 0, 255.5, 255.5)), Blending(feather=0.1)
+    )
     assert mask.shape == (1, 512, 512)
     assert mask.max() == 1
     for edge in (mask[0, 0], mask[0, -1], mask[0, :, 0], mask[0, :, -1], mask[0].diagonal()[:40]):
@@ -138,7 +142,9 @@ def test_feather_is_relative_to_the_face() -> None:
     widths = []
     for scale in (0.25, 0.5):
         photo = torch.zeros(3, 400, 400)
-        _, mask = paste_faces(photo, plain(RED, 8)[None], placed(photo, landmarks(scale, 0, 200, 200)), feather=0.2)
+        _, mask = paste_faces(
+            photo, plain(RED, 8)[None], placed(photo, landmarks(scale, 0, 200, 200)), Blending(feather=0.2)
+        )
         row = mask[0, 200]
         widths.append(float(((row > 0) & (row < 1)).sum() / scale))
     assert widths[0] == pytest.approx(2 * 0.2 * 512, rel=0.05)
@@ -147,7 +153,7 @@ def test_feather_is_relative_to_the_face() -> None:
 
 def test_no_feather_leaves_an_edge_of_one_pixel() -> None:
     photo = torch.zeros(3, 200, 200)
-    _, mask = paste_faces(photo, plain(RED, 8)[None], placed(photo, landmarks(0.3, 0, 100, 100)), feather=0)
+    _, mask = paste_faces(photo, plain(RED, 8)[None], placed(photo, landmarks(0.3, 0, 100, 100)), Blending(feather=0))
     row = mask[0, 100]
     assert ((row > 0) & (row < 1)).sum() <= 2
 
@@ -155,7 +161,9 @@ def test_no_feather_leaves_an_edge_of_one_pixel() -> None:
 @pytest.mark.parametrize("blend", [0.0, 0.5, 1.0])
 def test_blend_mixes_with_the_photo(blend: float) -> None:
     photo = noise(120, 120)
-    result, mask = paste_faces(photo, plain(RED, 8)[None], placed(photo, landmarks(0.2, 0, 60, 60)), blend=blend)
+    result, mask = paste_faces(
+        photo, plain(RED, 8)[None], placed(photo, landmarks(0.2, 0, 60, 60)), Blending(blend=blend)
+    )
     torch.testing.assert_close(result[:, 60, 60], torch.lerp(photo[:, 60, 60], RED, blend))
     assert mask.max() == blend
     assert torch.equal(result, photo) == (blend == 0)
@@ -177,7 +185,7 @@ def test_color_match_takes_the_tint_of_the_photo(smooth_picture) -> None:
     crops, alignment = align_faces(photo, landmarks(0.5, 20, 150, 150), 128)
     tinted = crops + torch.tensor([0.15, -0.1, 0.05])[:, None, None]
     change = [
-        float((paste_faces(photo, tinted, alignment, color_match=match)[0] - photo).abs().max())
+        float((paste_faces(photo, tinted, alignment, Blending(color_match=match))[0] - photo).abs().max())
         for match in (False, True)
     ]
     assert change[0] > 0.14
@@ -188,7 +196,7 @@ def test_color_match_keeps_the_detail_of_the_crop() -> None:
     photo = torch.full((3, 300, 300), 0.5)
     stripes = 0.3 + 0.2 * (torch.arange(256) % 16 < 8).float().expand(1, 3, 256, -1)
     alignment = placed(photo, landmarks(0.5, 0, 149.5, 149.5))
-    result, _ = paste_faces(photo, stripes, alignment, color_match=True)
+    result, _ = paste_faces(photo, stripes, alignment, Blending(color_match=True))
     middle = result[0, 150, 100:200]
     assert float(middle.mean()) == pytest.approx(0.5, abs=0.01)
     assert float(middle.max() - middle.min()) > 0.18
@@ -219,9 +227,9 @@ def test_tiles_meet_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     photo = noise(300, 300)
     alignment = placed(photo, landmarks(0.5, 20, 140, 150), landmarks(0.2, 50, 200, 160))
     crops = torch.stack([noise(300, 300), 1 - noise(300, 300)])
-    whole, whole_mask = paste_faces(photo, crops, alignment, color_match=True, detail=0.5)
+    whole, whole_mask = paste_faces(photo, crops, alignment, Blending(color_match=True, detail=0.5))
     monkeypatch.setattr(paste, "TILE", 37)
-    tiled, tiled_mask = paste_faces(photo, crops, alignment, color_match=True, detail=0.5)
+    tiled, tiled_mask = paste_faces(photo, crops, alignment, Blending(color_match=True, detail=0.5))
     torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
     torch.testing.assert_close(tiled_mask, whole_mask, atol=1e-5, rtol=0)
 
@@ -304,11 +312,14 @@ WRONG: dict[str, Callable[[Tensor, Tensor, Alignment], object]] = {
     "an oblong crop": lambda photo, crop, where: paste_faces(photo, crop[..., :5], where),
     "a grey crop": lambda photo, crop, where: paste_faces(photo, crop[:, :1], where),
     "NaN": lambda photo, crop, where: paste_faces(photo, crop * float("nan"), where),
-    "feather 2": lambda photo, crop, where: paste_faces(photo, crop, where, feather=2),
-    "blend -1": lambda photo, crop, where: paste_faces(photo, crop, where, blend=-1),
-    "detail NaN": lambda photo, crop, where: paste_faces(photo, crop, where, detail=float("nan")),
+    "feather 2": lambda photo, crop, where: paste_faces(photo, crop, where, Blending(feather=2)),
+    "blend -1": lambda photo, crop, where: paste_faces(photo, crop, where, Blending(blend=-1)),
+    "detail NaN": lambda photo, crop, where: paste_faces(photo, crop, where, Blending(detail=float("nan"))),
     "another photo": lambda photo, crop, where: paste_faces(photo[:, :30], crop, where),
     "a batch": lambda photo, crop, where: paste_faces(photo[None], crop, where),
+    "NaN in the region mask": lambda photo, crop, where: paste_faces(
+        photo, crop, where, region_mask=torch.full((60, 60), float("nan"))
+    ),
     "a small region mask": lambda photo, crop, where: paste_faces(photo, crop, where, region_mask=torch.ones(1, 5, 5)),
 }
 
@@ -319,3 +330,55 @@ def test_what_does_not_fit_is_refused(what: str) -> None:
     crop, alignment = align_faces(photo, landmarks(0.08, 0, 30, 30), 16)
     with pytest.raises(CLRFaceError, match=r"^Expected .*, got .*: "):
         WRONG[what](photo, crop, alignment)
+
+
+# Several pictures
+
+
+SMALL, LARGE, RIGHT = (
+    landmarks(32 / 512, 0, 20, 20)[0],
+    landmarks(64 / 512, 0, 72, 42)[0],
+    landmarks(0.1, 0, 144, 84)[0],
+)
+
+
+def a_face(points: Tensor) -> Face:
+    return Face((0, 0, 9, 9), 0.9, points.numpy())
+
+
+@pytest.fixture
+def photos() -> Tensor:
+    return torch.rand(3, 3, 120, 200, generator=torch.Generator().manual_seed(0))
+
+
+def test_crops_come_back_to_their_own_picture(photos: Tensor) -> None:
+    found = [[LARGE, SMALL], [], [RIGHT]]
+    _, batch = cut_faces(photos, [[a_face(points) for points in faces] for faces in found], 32)
+    white = torch.ones(3, 3, 32, 32)
+    pasted = list(paste_batch(photos, white, batch, Blending(feather=0.2)))
+    for index, faces in enumerate(found):
+        image, mask = pasted[index]
+        assert torch.equal(image[:, mask[0] == 0], photos[index][:, mask[0] == 0])
+        assert all((image[:, int(points[2, 1]), int(points[2, 0])] > 0.99).all() for points in faces)
+        assert bool(mask.any()) == bool(faces)
+        if faces:
+            expected = paste_faces(
+                photos[index], white[: len(faces)], placed(photos[index], *(f[None] for f in faces)), Blending(0.2)
+            )
+            assert torch.equal(image, expected[0]) and torch.equal(mask, expected[1])
+    region = torch.zeros(1, 120, 200)
+    assert not any(mask.any() for _, mask in paste_batch(photos, white, batch, region_mask=region))
+
+
+def test_pictures_without_faces_come_back(photos: Tensor) -> None:
+    crops, batch = cut_faces(photos, [[], [], []], 32)
+    for (image, mask), before in zip(paste_batch(photos, crops, batch), photos, strict=True):
+        assert torch.equal(image, before) and not mask.any()
+
+
+def test_crops_and_pictures_of_another_count_are_refused(photos: Tensor) -> None:
+    _, batch = cut_faces(photos, [[a_face(LARGE), a_face(SMALL)], [], [a_face(RIGHT)]], 32)
+    with pytest.raises(CLRFaceError, match="Expected 3 crops"):
+        list(paste_batch(photos, torch.ones(2, 3, 32, 32), batch))
+    with pytest.raises(CLRFaceError, match="Expected 3 pictures"):
+        list(paste_batch(photos[:2], torch.ones(3, 3, 32, 32), batch))
