@@ -15,9 +15,9 @@ from torch import Tensor
 from .diffusion.refine import Sampling
 from .errors import CLRFaceError
 from .faces.align import Alignment, align_faces
-from .faces.detect import Detector, Face, load_detector, order_faces
+from .faces.detect import Detector, Face, load_detector
 from .faces.paste import Blending, paste_faces
-from .faces.select import Detection, select_faces
+from .faces.select import Detection, find_faces, select_faces
 from .faces.warp import resize
 from .photo import Photo, as_photo, write_photo
 from .precision import ran_out_of_memory
@@ -101,10 +101,11 @@ class Restorer:
         identity_net: str | None = "sface",
         batch_size: int = 4,
     ) -> Restorer:
-        """Everything from its files. detector, detector_weights: see `load_detector`; the others: see `FaceRestorer.load`."""
-        faces = FaceRestorer.load(
-            model, device=device, dtype=dtype, identity_net=identity_net, batch_size=batch_size
-        )
+        """Everything from its files.
+
+        detector, detector_weights: see `load_detector`. The others: see `FaceRestorer.load`.
+        """
+        faces = FaceRestorer.load(model, device=device, dtype=dtype, identity_net=identity_net, batch_size=batch_size)
         return cls(faces, load_detector(detector, weights=detector_weights, device=faces.device))
 
     def restore(
@@ -139,14 +140,12 @@ class Restorer:
     ) -> Iterator[Restoration]:
         """`restore` of one photo after the other, in their order; each gives what it gives alone.
 
-        Faces go through the networks `faces.batch_size` at a time, across photos, and a photo is asked for only when it is
-        needed for that: memory does not grow with their number.
-        regions: one region mask per photo. callback: see `Progress`; the events also have "photos" (how many were looked
-        at so far) and "share" (of the faces found in them, in [0,1], the work that is done).
+        Faces go through the networks `faces.batch_size` at a time, across photos, and a photo is asked for only when
+        it is needed for that: memory does not grow with their number.
+        regions: one region mask per photo. callback: see `Progress`; the events also have "photos" (how many were
+        looked at so far) and "share" (of the faces found in them, in [0,1], the work that is done).
         """
-        for outcome in self.attempt_photos(
-            images, sampling, detection, blending, regions=regions, callback=callback
-        ):
+        for outcome in self.attempt_photos(images, sampling, detection, blending, regions=regions, callback=callback):
             if isinstance(outcome, Exception):
                 raise outcome
             yield outcome
@@ -173,7 +172,8 @@ class Restorer:
                 done += left - _crops_in(line)
             yield from _finished(line, blending)
 
-        for seen, image in enumerate(images, 1):
+        for image in images:
+            seen += 1
             line.append(self._look(image, detection, next(masks)))
             yield from work_down_to(self.faces.batch_size - 1)
         yield from work_down_to(0)
@@ -182,7 +182,7 @@ class Restorer:
         """Read a photo, find its faces, number and choose them, and cut the chosen ones out."""
         try:
             photo = as_photo(image)
-            found = order_faces(self.detector.detect(photo.rgb, detection.score_threshold), by=detection.order)
+            found = find_faces(photo.rgb, self.detector, detection)
             chosen = select_faces(found, detection)
             crops, alignment = align_faces(photo.rgb, [found[face_id] for face_id in chosen], self.faces.bundle.size)
         except Exception as error:
@@ -191,8 +191,10 @@ class Restorer:
             return error
         return _Waiting(photo, found, chosen, crops, alignment, region)
 
-    def _restore_some(self, line: Iterable[_Waiting | Exception], sampling: Sampling, callback: Progress | None) -> None:
-        """One micro-batch of the crops in line. Where it fails its photos are done one by one: one of them is at fault."""
+    def _restore_some(
+        self, line: Iterable[_Waiting | Exception], sampling: Sampling, callback: Progress | None
+    ) -> None:
+        """One micro-batch of the crops in line; where it fails its photos are done one by one, as one is at fault."""
         waiting = [item for item in line if isinstance(item, _Waiting)]
         batch = [(item, *each) for item in waiting for each in item.left()][: self.faces.batch_size]
         crops, ids = torch.stack([crop for _, crop, _ in batch]), [face_id for *_, face_id in batch]

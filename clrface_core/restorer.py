@@ -31,8 +31,8 @@ Embed = Callable[[Tensor], Tensor]
 class FaceRestorer:
     """A model and what it does to aligned faces.
 
-    bundle: its networks, on `device` and in `dtype` whenever a method is called (where they are, and as they are, unless
-        given: a host that moves weights about says so).
+    bundle: its networks, on `device` and in `dtype` whenever a method is called; both are read off them unless given,
+        as by a host that moves weights about.
     identity_net: the recognition network that guides, on that device; None where guidance is never asked for.
     batch_size: faces that go through the networks at once. Memory grows with it, results do not depend on it
         beyond rounding.
@@ -65,9 +65,9 @@ class FaceRestorer:
     ) -> FaceRestorer:
         """Everything from its files, ready to run.
 
-        model: a bundle file, or None for the bundled one. device: "auto", "cpu", "cuda", "mps" or a torch.device. dtype: of
-        the networks; None chooses (see `precision`). identity_net: "sface", "arcface", or None for no guidance; it computes
-        in float32, for its gradient is small, and so is it.
+        model: a bundle file, or None for the bundled one. device: "auto", "cpu", "cuda", "mps" or a torch.device.
+        dtype: of the networks; None chooses (see `precision`). identity_net: "sface", "arcface", or None for no
+        guidance; it computes in float32, for its gradient is small, and so is it.
         """
         place = choose_device(device)
         bundle = load_bundle(model, place, choose_dtype(place, dtype)).to(memory_format=torch.channels_last)
@@ -124,8 +124,8 @@ class FaceRestorer:
         """Halve the micro-batch, of which so many faces were too much; CLRFaceError where it was a single one."""
         if faces == 1:
             raise CLRFaceError(
-                f"Expected one face to fit into the memory of {self.device}, but it ran out: close what else uses it, or "
-                "use the device cpu."
+                f"Expected one face to fit into the memory of {self.device}, but it ran out: close what else uses it, "
+                "or use the device cpu."
             ) from error
         self.batch_size = faces // 2
         logging.getLogger(__name__).warning(
@@ -224,10 +224,11 @@ class FaceRestorer:
     def check_crops(self, crops: Tensor) -> None:
         """Raise CLRFaceError unless `crops` are (B,3,S,S) finite floats of the model's size, B at least 0."""
         wanted = (3, self.bundle.size, self.bundle.size)
-        if not isinstance(crops, Tensor) or crops.ndim != 4 or crops.shape[1:] != wanted or not crops.is_floating_point():
+        if not isinstance(crops, Tensor) or crops.shape[1:] != wanted or not crops.is_floating_point():
             got = f"{crops.dtype} {tuple(crops.shape)}" if isinstance(crops, Tensor) else type(crops).__name__
             raise CLRFaceError(
-                f"Expected aligned faces as a float tensor (B,3,{wanted[1]},{wanted[2]}), got {got}: align or resize them."
+                f"Expected aligned faces as a float tensor (B,3,{wanted[1]},{wanted[2]}), got {got}: align or "
+                "resize them."
             )
         if not torch.isfinite(crops).all():
             raise CLRFaceError("Expected finite pixels in [0,1], got NaN or infinity in the crops: clean them first.")

@@ -54,7 +54,7 @@ def detection_inputs() -> list[io.Input]:
             default=0,
             min=0,
             max=8192,
-            tooltip="Faces whose box is smaller than this many pixels are left out.\n0 takes all; numbers stay what they are.",
+            tooltip="Faces whose box is smaller than this many pixels are left out.\n0 takes all. Numbers stay.",
             advanced=True,
         ),
         io.Int.Input(
@@ -132,11 +132,13 @@ class DetectAlignFaces(io.ComfyNode):
         progress = Progress(len(originals))
         found = []
         for index, photo in enumerate(originals):
-            faces = _find(photo, finder, detection.score_threshold, *(None if each is None else each[index] for each in given))
+            faces = _find(
+                photo, finder, detection.score_threshold, *(None if each is None else each[index] for each in given)
+            )
             found.append(order_faces(faces, by=detection.order))
             progress.advance(1)
         chosen = [select_faces(faces, detection) for faces in found]
-        crops, batch = cut_faces(originals, found, chosen, CROP)
+        crops, batch = cut_faces(originals, found, chosen=chosen)
         few = list(zip(originals, found, chosen, strict=True))[:PREVIEWS]
         preview = {
             "clrface_pictures": shown(numbered(photo, [faces[i] for i in ids], ids) for photo, faces, ids in few),
@@ -154,7 +156,7 @@ def _find(
     meshes: list[dict[str, Any]] | None,
     boxes: list[dict[str, float]] | None,
 ) -> list[Face]:
-    """The faces of one picture: those of the landmarks given, those in the boxes given, or all that the detector finds."""
+    """The faces of one picture: of the landmarks given, in the boxes given, or all that the detector finds."""
     if meshes is not None:
         return [from_mesh(face["landmarks_xy"], face.get("score", 1.0)) for face in meshes]
     if boxes is not None:

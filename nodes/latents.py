@@ -14,6 +14,7 @@ from .tensors import FACE_IDS, as_pictures, blank, check_image, latents_of
 from .types import CATEGORY, Alignment, model_input
 from .vae import HostVAE
 
+
 class VQEncode(io.ComfyNode):
     """Pictures to latents."""
 

@@ -32,9 +32,7 @@ class HostModel:
             self.bundle = load_bundle(path).to(dtype=self.dtype, memory_format=torch.channels_last)
             self._patcher = _managed(nn.ModuleDict(self.bundle.networks()))
 
-    def faces(
-        self, batch_size: int = 4, *, guided: bool = False, beside: HostDetector | None = None
-    ) -> FaceRestorer:
+    def faces(self, batch_size: int = 4, *, guided: bool = False, beside: HostDetector | None = None) -> FaceRestorer:
         """The model on its device, ready for one node's work.
 
         guided: with the recognition network. beside: a detector that the same node needs.
@@ -55,7 +53,7 @@ def bundled_model() -> HostModel:
 
 
 def network_dtype(device: torch.device) -> torch.dtype:
-    """The number format that ComfyUI would take for a network on this device; on a CPU what was measured to be faster."""
+    """The number format that ComfyUI would take on this device; on a CPU the one that was measured to be faster."""
     if args.force_fp32:
         return torch.float32
     if memory.is_device_cpu(device):
@@ -113,8 +111,8 @@ def _managed(network: nn.Module) -> comfy.model_patcher.ModelPatcher:
 def _load(*patchers: comfy.model_patcher.ModelPatcher | None, memory_required: float = 0) -> None:
     """All of them on their device, whole, and others off it where room is short.
 
-    Together, so that loading one never evicts another; whole, because ComfyUI can only stream layers of its own kind, and
-    leaves a plain module's on the CPU where the budget for weights is used up.
+    Together, so that loading one never evicts another; whole, because ComfyUI can only stream layers of its own kind,
+    and leaves a plain module's on the CPU where the budget for weights is used up.
     """
     whole: dict[str, Any] = {}
     if "force_full_load" in inspect.signature(memory.load_models_gpu).parameters:

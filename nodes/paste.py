@@ -7,8 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..clrface_core.faces.paste import Blending
-from ..clrface_core.faces.select import paste_batch
+from ..clrface_core.faces.paste import Blending, paste_batch
 from .progress import Progress
 from .tensors import blank, each_picture, photos, region_masks, with_faces
 from .types import CATEGORY, Alignment, settings
@@ -28,7 +27,9 @@ def paste_inputs() -> list[io.Input]:
             tooltip="Width of the soft edge, as a share of the face's crop.\n0 is a hard edge.",
         ),
         io.Boolean.Input(
-            "color_match", default=USUAL.color_match, tooltip="Take colour and shading from the photo.\nDetail stays restored."
+            "color_match",
+            default=USUAL.color_match,
+            tooltip="Take colour and shading from the photo.\nDetail stays restored.",
         ),
         io.Float.Input(
             "blend",
@@ -97,7 +98,9 @@ class FacePaste(io.ComfyNode):
         progress = Progress(alignment.frames)
         result = blank(alignment.frames, *image.shape[1:])
         changed = blank(*result.shape[:3])
-        pasted = paste_batch(originals, faces, alignment, settings(Blending, widgets), regions=region_masks(mask, image))
+        pasted = paste_batch(
+            originals, faces, alignment, settings(Blending, widgets), region_mask=region_masks(mask, image)
+        )
         for frame, (photo, where) in enumerate(pasted):
             before = image[frame if len(image) > 1 else 0]  # one picture serves all frames
             result[frame] = with_faces(before, photo, where).to(result)

@@ -43,8 +43,8 @@ def sampling_inputs() -> list[io.Input]:
             min=0.01,
             max=1.0,
             step=0.01,
-            tooltip="Where the diffusion starts, as in KSampler.\nLower keeps more of the estimate, higher invents more; "
-            "the bundled model was trained to start at 0.5.",
+            tooltip="Where the diffusion starts, as in KSampler.\nLower keeps more of the estimate, higher invents "
+            "more. The bundled model was trained to start at 0.5.",
             advanced=True,
         ),
         io.Float.Input(

@@ -30,7 +30,7 @@ class SelectFaces(io.ComfyNode):
                 io.String.Input(
                     "faces",
                     default="all",
-                    tooltip="all, largest, or numbers of the preview, such as 0,2-4.\nClick faces of the preview to fill it.",
+                    tooltip="all, largest, or numbers of the preview, such as 0,2-4.\nClick faces there to fill it.",
                 ),
                 io.Combo.Input(
                     "order",

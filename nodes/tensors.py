@@ -1,7 +1,7 @@
 """Pictures, masks and latents as ComfyUI passes them between nodes, and as the library takes them.
 
-A LATENT to be refined holds two in one, channel after channel: z_I, the estimate's, where the refinement starts, and z_d,
-the degraded face's, which it looks at. So whatever ComfyUI's latent nodes do to one, they do to the other.
+A LATENT to be refined holds two in one, channel after channel: z_I, the estimate's, where the refinement starts, and
+z_d, the degraded face's, which it looks at. So whatever ComfyUI's latent nodes do to one, they do to the other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..clrface_core.errors import CLRFaceError
-
 
 FACE_IDS = "batch_index"
 """The key of a LATENT under which ComfyUI itself keeps what a latent's noise depends on: here a face's id."""
@@ -90,7 +89,7 @@ def intermediate(tensor: Tensor, *, copy: bool = False) -> Tensor:
 
 
 def with_faces(before: Tensor, photo: Tensor, mask: Tensor) -> Tensor:
-    """A picture of an IMAGE (H,W,3) with the pixels of `photo` (3,H,W) where `mask` (1,H,W) is above 0, and no others."""
+    """A picture (H,W,3) of an IMAGE with the pixels of `photo` (3,H,W) where `mask` (1,H,W) is above 0."""
     return torch.where(mask[0, ..., None] > 0, photo.movedim(0, -1), before.float())
 
 

@@ -14,8 +14,8 @@ from .tensors import as_pictures, blank, check_image, latents_of
 class HostVAE:
     """Pictures (B,H,W,3) in [0,1] to latents (B,C,h,w) and back.
 
-    Decoding quantises first, which is what the decoder was trained for; of a latent that holds the degraded face's as well
-    (see `tensors`), the first is decoded.
+    Decoding quantises first, which is what the decoder was trained for; of a latent that holds the degraded face's as
+    well (see `tensors`), the first is decoded.
     """
 
     def __init__(self, model: Any) -> None:

@@ -395,7 +395,13 @@ def blueprint(info: Info) -> dict[str, Any]:
         "links": [dict(zip(keys, link, strict=True)) for link in links],
         "extra": {},
     }
-    shown = [("seed", refined), ("steps", refined), ("guidance_scale", refined), ("color_match", pasted), ("blend", pasted)]
+    shown = [
+        ("seed", refined),
+        ("steps", refined),
+        ("guidance_scale", refined),
+        ("color_match", pasted),
+        ("blend", pasted),
+    ]
     block = {
         "id": len(nodes) + 1,
         "type": number,

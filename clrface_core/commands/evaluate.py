@@ -65,7 +65,12 @@ def _add_compared(parser: argparse.ArgumentParser) -> None:
         "--steps", nargs="+", type=options.whole(1), default=[1, 4], metavar="N", help="numbers of steps (1 4)"
     )
     group.add_argument(
-        "--guidance-scale", nargs="+", type=options.number(0), default=[0.0], metavar="X", help="scales of identity guidance (0)"
+        "--guidance-scale",
+        nargs="+",
+        type=options.number(0),
+        default=[0.0],
+        metavar="X",
+        help="scales of identity guidance (0)",
     )
     group.add_argument(
         "--baselines", type=names, default=["irn"], metavar="NAME,...",

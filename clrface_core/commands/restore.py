@@ -74,7 +74,9 @@ def _add_faces(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--at-most", type=int, default=0, metavar="N", help="faces per picture, the first in the order; 0 is all (0)"
     )
-    group.add_argument("--feather", type=float, default=0.1, metavar="F", help="soft edge, as a share of the face (0.1)")
+    group.add_argument(
+        "--feather", type=float, default=0.1, metavar="F", help="soft edge, as a share of the face (0.1)"
+    )
     group.add_argument("--color-match", action="store_true", help="take colour and shading from the photo")
     group.add_argument("--blend", type=float, default=1.0, metavar="B", help="1 replaces faces, 0 leaves them (1)")
     group.add_argument(

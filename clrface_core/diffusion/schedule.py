@@ -48,7 +48,6 @@ class LinearBeta(Schedule):
         return torch.sqrt(-torch.expm1(-2 * self._decay(t)))
 
 
-
 @dataclass(frozen=True)
 class Cosine(Schedule):
     """alpha(t) = cos(phi(t)) / cos(phi(0)), phi(t) = pi/2 (s + ct)/(1 + s): Nichol & Dhariwal (2021), eq. 17.
@@ -75,7 +74,6 @@ class Cosine(Schedule):
         # 1 - cos^2(x + p)/cos^2(p) = sin(x) sin(x + 2p) / cos^2(p)
         x = self._speed() * t
         return torch.sqrt(torch.sin(x) * torch.sin(x + 2 * self._start())) / math.cos(self._start())
-
 
 
 def linear_beta(beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
