@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile
 from torch import Tensor
 
 from ..errors import CLRFaceError
+from .decode import SLACK, to_photo
 from .photo import Photo
 from .read import read_photo
-
-SLACK = 0.1
-"""How far beyond [0,1] values may lie, as those of a resampled picture do; what lies farther has another scale."""
 
 
 def as_photo(image: Any) -> Photo:
     """A Photo of any of these, RGB (a fourth channel is alpha); nothing is changed or clamped.
 
-    A Photo; a path; a PIL image of any mode (turned upright by its EXIF orientation); an array (H,W) or (H,W,1),
-    (H,W,3), (H,W,4) of uint8, uint16 or floats in [0,1]; a float tensor (3,H,W) in [0,1].
+    A Photo; a path; a PIL image of any mode, with all that it knows of its file; an array (H,W) or (H,W,1) for grey,
+    (H,W,3), (H,W,4) of uint8, uint16 or floats in [0,1]; a float tensor (1,H,W) for grey, (3,H,W), (4,H,W) in [0,1].
     CLRFaceError for anything else, and for values that are not finite or lie outside [0,1].
     """
     if isinstance(image, (str, Path)):
-        return read_photo(image)
-    if isinstance(image, Photo):
+        photo = read_photo(image)
+    elif isinstance(image, Photo):
         photo = image
     elif isinstance(image, Tensor):
-        photo = Photo(image.detach())
+        photo = _from_tensor(image.detach())
     elif isinstance(image, Image.Image):
         photo = _from_pil(image)
     elif isinstance(image, np.ndarray):
@@ -40,16 +40,39 @@ def as_photo(image: Any) -> Photo:
         raise CLRFaceError(
             f"Expected a picture as a path, Photo, PIL image, array or tensor, got {type(image).__name__}: convert it."
         )
-    _check_values(photo.rgb)
+    _check_values(photo.rgb, "pixels")
+    if photo.alpha is not None:
+        _check_values(photo.alpha, "alpha")
     return photo.with_rgb(photo.rgb.float())
 
 
 def _from_pil(image: Image.Image) -> Photo:
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        return _from_array(np.asarray(image).astype(np.uint16))
-    transparent = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
-    return _from_array(np.asarray(image.convert("RGBA" if transparent else "RGB")))
+    data = _file_of(image)
+    if image.width < 1 or image.height < 1:
+        raise CLRFaceError(f"Expected a picture, got a PIL image of {image.width}x{image.height} px: check it.")
+    return to_photo("the PIL image", image, data, changed=True)
+
+
+def _file_of(image: Image.Image) -> bytes | None:
+    """The file that an opened, not yet changed image was read from: it knows more than Pillow keeps."""
+    if not isinstance(image, ImageFile.ImageFile) or image.tell() != 0:
+        return None
+    stream = getattr(image, "fp", None)
+    if isinstance(stream, io.BytesIO):
+        return stream.getvalue()
+    try:
+        path = Path(os.fsdecode(image.filename)) if image.filename else None
+        return path.read_bytes() if path is not None and path.is_file() else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _from_tensor(values: Tensor) -> Photo:
+    if values.ndim == 3 and values.shape[0] == 1:
+        return Photo(values.expand(3, -1, -1), grey=True)
+    if values.ndim == 3 and values.shape[0] == 4:
+        return Photo(values[:3], values[3].float())
+    return Photo(values)
 
 
 def _from_array(array: np.ndarray) -> Photo:
@@ -63,14 +86,15 @@ def _from_array(array: np.ndarray) -> Photo:
     else:
         raise CLRFaceError(f"Expected an array of uint8, uint16 or floats in [0,1], got {array.dtype}: convert it.")
     values = torch.from_numpy(planes.astype(np.float32)).permute(2, 0, 1).contiguous() / most
-    rgb = values[:3] if len(values) > 1 else values.expand(3, -1, -1).clone()
+    grey = len(values) == 1
+    rgb = values.expand(3, -1, -1).clone() if grey else values[:3]
     alpha = values[3] if len(values) == 4 else None
-    return Photo(rgb, alpha, bits=16 if planes.dtype == np.uint16 else 8)
+    return Photo(rgb, alpha, bits=16 if planes.dtype == np.uint16 else 8, grey=grey)
 
 
-def _check_values(rgb: Tensor) -> None:
-    low, high = (float(value) for value in rgb.aminmax())  # NaN if any pixel is
+def _check_values(values: Tensor, what: str) -> None:
+    low, high = (float(value) for value in values.aminmax())  # NaN if any pixel is
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise CLRFaceError("Expected finite pixels in [0,1], got NaN or infinity: clean the picture first.")
+        raise CLRFaceError(f"Expected finite {what} in [0,1], got NaN or infinity: clean the picture first.")
     if low < -SLACK or high > 1 + SLACK:
-        raise CLRFaceError(f"Expected pixels in [0,1], got {low:.3g} to {high:.3g}: scale the picture first.")
+        raise CLRFaceError(f"Expected {what} in [0,1], got {low:.3g} to {high:.3g}: scale the picture first.")

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 from PIL import Image
 
 from ..errors import CLRFaceError
-
-ORIENTATION = 0x0112
-"""The EXIF tag."""
 
 
 def is_16_bit_colour(image: Image.Image, data: bytes) -> bool:
@@ -25,28 +19,26 @@ def is_16_bit_colour(image: Image.Image, data: bytes) -> bool:
     return image.format == "PNG" and data[24] == 16  # the bit depth of the header chunk
 
 
-def read_16_bit_colour(path: Path, data: bytes, image: Image.Image, orientation: int) -> np.ndarray:
+def read_16_bit_colour(data: bytes, image: Image.Image, stated: int, remaining: int) -> np.ndarray | None:
     """The full values (H,W,3 or 4) uint16 of a picture that Pillow has read with 8 bits, upright.
 
-    OpenCV keeps the low bytes but knows fewer kinds of files: its high bytes must be those of Pillow.
+    stated, remaining: the EXIF orientation in the file, and what of it Pillow has not undone.
+    OpenCV keeps the low bytes but knows fewer kinds of files: its high bytes must be those of Pillow, else None.
     """
-    cv2 = _opencv()
+    cv2 = opencv()
     transparent = "transparency" in image.info or "A" in image.mode.upper()
-    narrow = np.asarray(image.convert("RGBA" if transparent else "RGB"))
-    high = upright(narrow, image.getexif().get(ORIENTATION, 1))
+    high = upright(np.asarray(image.convert("RGBA" if transparent else "RGB")), remaining)
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is not None and values.ndim == 3 and values.dtype == np.uint16:
         values = values[..., [2, 1, 0, 3][: values.shape[2]]]
-        for candidate in (upright(values, orientation), values):
+        for candidate in (upright(values, stated), values):
             if candidate.shape == high.shape and not ((candidate[..., :3] >> 8) - high[..., :3]).any():
                 return candidate
-    raise CLRFaceError(
-        f"Expected 16-bit colours in a common layout, got {path} in an unusual one: save it as a 16-bit PNG."
-    )
+    return None
 
 
-def _opencv() -> ModuleType:
-    """OpenCV, which only 16-bit colours need."""
+def opencv() -> ModuleType:
+    """OpenCV, which only colours of 16 bits and floats need."""
     try:
         import cv2
     except ImportError as error:
@@ -68,9 +60,9 @@ def upright(values: np.ndarray, orientation: int) -> np.ndarray:
     return values
 
 
-def encode_16_bit_colour(planes: list[np.ndarray], icc: bytes | None, compression: int) -> bytes:
+def encode_16_bit_colour(planes: list[np.ndarray], compression: int) -> bytes:
     """A PNG of grey and alpha, RGB or RGBA planes (H,W) uint16, which Pillow cannot write."""
-    cv2 = _opencv()
+    cv2 = opencv()
     if len(planes) == 2:
         planes = [planes[0], planes[0], *planes]
     order = [2, 1, 0, 3][: len(planes)]
@@ -78,10 +70,4 @@ def encode_16_bit_colour(planes: list[np.ndarray], icc: bytes | None, compressio
     done, file = cv2.imencode(".png", np.stack([planes[c] for c in order], -1), options)
     if not done:
         raise CLRFaceError("Expected OpenCV to encode a 16-bit PNG, which it refused: write it with 8 bits.")
-    png = file.tobytes()
-    if icc is None:
-        return png
-    body = b"iCCP" + b"ICC profile\0\0" + zlib.compress(icc)
-    header = 33  # the signature and the header chunk, which must come first
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    return png[:header] + chunk + png[header:]
+    return file.tobytes()

@@ -1,80 +1,82 @@
-"""Write a picture, whole or not at all, with every untouched pixel as it was."""
+"""Write a picture, whole or not at all, with every untouched pixel as it was and all that is known of it."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-import secrets
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
 
 from ..errors import CLRFaceError
-from .photo import Photo
-from .sixteen_bit import encode_16_bit_colour
+from .encode import encode, encode_frames
+from .formats import FRAMED, WRITTEN
+from .photo import Metadata, Photo
+from .replace_file import replace_file
 
 
-def write_photo(path: str | Path, photo: Photo | Tensor, *, compression: int = 4) -> None:
-    """Write a PNG, whole or not at all: it appears under its name only when complete.
+def write_photo(
+    path: str | Path,
+    photo: Photo | Tensor,
+    *,
+    quality: int | None = None,
+    strip_metadata: bool = False,
+    compression: int = 4,
+    note: str | None = None,
+) -> None:
+    """Write a picture file, whole or not at all: it appears under its name only when complete.
 
+    path: its ending chooses the kind: .png, .jpg, .jpeg, .webp, .tif, .tiff, .avif. PNG and TIFF are exact and keep
+    16 bits per channel; the others are rounded to 8.
     photo: a Photo, or a float tensor in [0,1], (3,H,W) colour or (1,H,W) grey, written with 8 bits. Values
     are rounded to the nearest step: those of a Photo that were not touched come out as they were read.
-    compression: 0 (fast) to 9 (small).
-    Raises CLRFaceError where the name does not end in .png, the place cannot be written, or values are NaN.
+    quality: 1 to 100, of JPEG (default 95), WebP (90; 100 is exact) and AVIF (80). compression: 0 (fast) to 9 (small),
+    of PNG. strip_metadata: leave out EXIF, GPS, XMP, texts and resolution; labels of colour stay.
+    note: a line that `read_note` finds in the file again, not shown by other programs.
+    Raises CLRFaceError where the name has another ending, the place cannot be written, the format cannot hold the
+    picture (transparency in JPEG, sides too long), or values are NaN.
     """
     path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise CLRFaceError(f"Expected an output name that ends in .png, got {path}: only PNG is written.")
+    kind = kind_of(path, WRITTEN)
     if isinstance(photo, Tensor):
         single = photo.ndim == 3 and photo.shape[0] == 1
         photo = Photo(photo.expand(3, -1, -1) if single else photo, grey=single)
-    _replace_file(path, _encode(photo, compression))
+    if strip_metadata:
+        photo = replace(photo, metadata=Metadata())
+    replace_file(path, encode(photo, kind, _checked(quality), compression), note)
 
 
-def _encode(photo: Photo, compression: int) -> bytes:
-    """The PNG file."""
-    planes = [_quantise(plane, photo.bits) for plane in photo.rgb]
-    grey = photo.grey and all(np.array_equal(planes[0], plane) for plane in planes[1:])
-    if grey:
-        planes = planes[:1]
-    if photo.alpha is not None:
-        planes.append(_quantise(photo.alpha, photo.bits))
-    # A profile is for one colour model: that of a grey scan would make the file invalid once it has colours.
-    icc = photo.icc if photo.icc and photo.icc[16:20] == (b"GRAY" if grey else b"RGB ") else None
-    if photo.bits == 16 and len(planes) > 1:
-        return encode_16_bit_colour(planes, icc, compression)
-    values = planes[0] if len(planes) == 1 else np.stack(planes, -1)
-    file = io.BytesIO()
-    Image.fromarray(values).save(file, "PNG", compress_level=compression, icc_profile=icc)
-    return file.getvalue()
+def write_frames(
+    path: str | Path,
+    photos: Sequence[Photo],
+    *,
+    quality: int | None = None,
+    strip_metadata: bool = False,
+    note: str | None = None,
+) -> None:
+    """Write several pictures as the frames or pages of one file: .png, .apng, .webp, .avif, .gif or .tif, .tiff.
+
+    Those of an animation last as long as their `duration`, 100 ms where they have none, and it repeats for ever.
+    See `write_photo` for the rest.
+    """
+    kind = kind_of(Path(path), FRAMED)
+    if not photos:
+        raise CLRFaceError("Expected at least one frame to write, got none: pass the frames of a picture.")
+    if strip_metadata:
+        photos = [replace(photo, metadata=Metadata()) for photo in photos]
+    replace_file(Path(path), encode_frames(photos, kind, _checked(quality)), note)
 
 
-def _quantise(plane: Tensor, bits: int) -> np.ndarray:
-    """A plane (H,W) in [0,1] as uint8 or uint16."""
-    plane = plane.detach().to("cpu", torch.float32)
-    if not torch.isfinite(plane).all():
-        raise CLRFaceError("Expected numbers in the picture, got NaN or infinity: restore it in float32.")
-    values = plane.mul(2**bits - 1).round_().clamp_(0, 2**bits - 1)
-    return values.numpy().astype(np.uint8 if bits == 8 else np.uint16)
-
-
-def _replace_file(path: Path, data: bytes) -> None:
-    """Write `data` beside `path`, then rename: a reader never sees a part, and a failure leaves nothing."""
-    temporary = path.with_name(f".clrface-{secrets.token_hex(8)}.tmp")
+def kind_of(path: Path, kinds: dict[str, str]) -> str:
+    """The kind of file that a name asks for; CLRFaceError for an ending that none of `kinds` has."""
     try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise CLRFaceError(
-                f"Expected to write {path}, which failed ({error.strerror}): "
-                "choose a file name in an existing folder that has room and that you may write to."
-            ) from error
-        raise
+        return kinds[path.suffix.lower()]
+    except KeyError:
+        endings = ", ".join(kinds)
+        raise CLRFaceError(f"Expected an output name that ends in one of {endings}, got {path}: change it.") from None
+
+
+def _checked(quality: int | None) -> int | None:
+    if quality is not None and not 1 <= quality <= 100:
+        raise CLRFaceError(f"Expected a quality from 1 to 100, got {quality}: choose within.")
+    return quality

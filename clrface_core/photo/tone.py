@@ -1,0 +1,87 @@
+"""A grey photo stays grey, a one-tint photo keeps its tint: what holds for every pixel holds for the result."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+LUMA = (0.299, 0.587, 0.114)
+LEVELS = 256
+
+GREY = 0.5 / 255
+"""How far apart the channels of a grey pixel may lie."""
+BLOCK = 8
+"""Over how many pixels chroma is averaged before it is judged: JPEG's own grid, whose noise this takes away."""
+TOLERANCE = 3.0 / 255
+"""How far the chroma of any block may lie from the photo's one curve."""
+TYPICAL = 1.5 / 255
+"""How far, in the root mean square over all blocks."""
+
+
+def keep_tone(original: Tensor, restored: Tensor) -> Tensor:
+    """The restored picture with no colours that the original has not: (3,H,W) float in [0,1], as `restored`.
+
+    original: (3,H,W) float in [0,1], the photo before; it may differ in size from `restored`.
+    Grey in (channels within half an 8-bit step everywhere) gives exactly grey out. Where the colours of the original
+    are one tint, so that chroma is a function of luma (sepia, cyanotype, a toned print), those of the result follow
+    the same function. Any other picture comes back as it is, and pixels that equal the original always do.
+    """
+    if original.shape[0] != 3 or not torch.isfinite(restored).all():
+        return restored
+    source = original.to(restored.device, torch.float32)
+    grey = float((source.amax(0) - source.amin(0)).max()) <= GREY
+    curve = None if grey else tint_of(source)
+    if not grey and curve is None:
+        return restored
+    luma, _ = _split(restored.float())
+    toned = luma.expand(3, -1, -1) if curve is None else _joined(luma, _look_up(curve, luma))
+    toned = toned.clamp(0, 1).to(restored.dtype)
+    if source.shape != restored.shape:
+        return toned.contiguous()
+    # What the restoration has not touched keeps its bits.
+    return torch.where((original.to(restored) == restored).all(0), restored, toned)
+
+
+def tint_of(picture: Tensor) -> Tensor | None:
+    """The chroma (2,256) of each level of luma of a picture (3,H,W) of one tint; None for any other picture."""
+    height, width = picture.shape[1:]
+    block = max(1, min(BLOCK, height // 8, width // 8))
+    luma, chroma = _split(avg_pool2d(picture[None], block)[0])
+    curve = _curve(luma, chroma, smooth=4.0)
+    away = (chroma - _look_up(curve, luma)).square().sum(0).sqrt()
+    if float(away.max()) > TOLERANCE or float(away.square().mean().sqrt()) > TYPICAL:
+        return None
+    return _curve(*_split(picture), smooth=2.0)
+
+
+def _split(rgb: Tensor) -> tuple[Tensor, Tensor]:
+    """Luma (1,H,W), and chroma (2,H,W) as red and blue less luma."""
+    weights = rgb.new_tensor(LUMA)
+    luma = (rgb * weights[:, None, None]).sum(0, keepdim=True)
+    return luma, rgb[[0, 2]] - luma
+
+
+def _joined(luma: Tensor, chroma: Tensor) -> Tensor:
+    red, blue = luma + chroma[:1], luma + chroma[1:]
+    green = luma - (LUMA[0] * chroma[:1] + LUMA[2] * chroma[1:]) / LUMA[1]
+    return torch.cat([red, green, blue])
+
+
+def _curve(luma: Tensor, chroma: Tensor, smooth: float) -> Tensor:
+    """Mean chroma (2,256) by level of luma, smoothed over `smooth` levels; levels without pixels follow the others."""
+    index = (luma.flatten().clamp(0, 1) * (LEVELS - 1)).round().long()
+    counts = torch.bincount(index, minlength=LEVELS).double()
+    sums = torch.stack([torch.bincount(index, plane.flatten().double(), LEVELS) for plane in chroma])
+    distance = torch.arange(LEVELS, device=luma.device).double()
+    distance = distance[:, None] - distance[None]
+    near = torch.exp(-0.5 * (distance / smooth) ** 2) + 1e-12 * torch.exp(-0.5 * (distance / 64) ** 2)
+    return ((sums @ near) / (counts @ near).clamp_min(1e-300)).float()
+
+
+def _look_up(curve: Tensor, luma: Tensor) -> Tensor:
+    """The curve's chroma (2,H,W) at luma (1,H,W), between levels by a straight line."""
+    place = luma[0].clamp(0, 1) * (LEVELS - 1)
+    low = place.floor().long().clamp_max(LEVELS - 2)
+    share = place - low
+    return curve[:, low] * (1 - share) + curve[:, low + 1] * share
