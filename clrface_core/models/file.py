@@ -164,7 +164,8 @@ def _decoded(metadata: dict[str, str], key: str, path: Path | str) -> Any:
 
 def _read_network(file: Any, path: Path | str, name: str, config: Any, device: torch.device | str) -> nn.Module:
     found = {key for key in file.keys() if key.startswith(f"{name}.")}  # noqa: SIM118 (not a dict)
-    with unfilled(at_most=len(found), source=f"{name} of {path}"):
+    # A few more, so that what is missing can be named.
+    with unfilled(at_most=len(found) + 100, source=f"{name} of {path}"):
         network = KINDS[name][1](config)
     state = network.state_dict()
     wanted = {f"{name}.{key}" for key in state}

@@ -33,8 +33,8 @@ class _LeftAsIs(TorchFunctionMode):
             self._made += 1
             if self._at_most is not None and self._made > self._at_most:
                 raise CLRFaceError(
-                    f"Expected the config of {self._source} to describe the {self._at_most} tensors that are there, "
-                    "but it describes more: get the file anew."
+                    f"Expected the config of {self._source} to describe the tensors that are there, but it describes "
+                    f"more than {self._at_most}: get the file anew."
                 )
         return func(*args, **kwargs)
 

@@ -1,6 +1,7 @@
-"""Faces to train on."""
+"""Faces to train on, and runs in a folder of the test's own."""
 
 import io
+import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from clrface_core.models.bundle import build
+from clrface_core.training.loop import TrainOptions
+from clrface_core.training.parts import Parts
 
 
 @pytest.fixture
@@ -25,3 +30,38 @@ def shard(tmp_path: Path, smooth_picture: Callable[..., torch.Tensor]) -> Path:
             buffer.seek(0)
             tar.addfile(member, buffer)
     return path
+
+
+@pytest.fixture
+def options(shard: Path, tmp_path: Path) -> Callable[..., TrainOptions]:
+    """`options(stage, run="run", **changes)`: what trains a stage of the tiny model in a folder of that name."""
+
+    def make(stage: str, run: str = "run", **changes: object) -> TrainOptions:
+        settings: dict = {"config": "tiny", "workers": 0, "progress": False} | changes
+        return TrainOptions(stage, [shard], tmp_path / run, **settings)
+
+    return make
+
+
+@pytest.fixture
+def prepare() -> Callable[..., None]:
+    """`prepare(run, *stages)` puts random networks where earlier stages would have left theirs."""
+
+    def put(run: Path, *stages: str) -> None:
+        torch.manual_seed(0)
+        networks = build("tiny").networks()
+        for stage in stages:
+            Parts({stage: networks[stage]}, "tiny", size=64).save(run / f"{stage}.safetensors")
+
+    return put
+
+
+@pytest.fixture
+def losses_of() -> Callable[[Path, str], list[dict]]:
+    """`losses_of(run, stage)` are the logged figures of its steps."""
+
+    def read(run: Path, stage: str) -> list[dict]:
+        rows = [json.loads(line) for line in (run / stage / "log.jsonl").read_text().splitlines()]
+        return [row for row in rows if "lr" in row]
+
+    return read

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clrface_core.models.bundle import load_bundle
+from clrface_core.training.parts import Parts
 
 pytest.importorskip("accelerate", reason="the extra `training` is not installed")
 
@@ -24,8 +24,7 @@ def launch(shard: Path, run: Path, stage: str, processes: int, *settings: str) -
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=shard.parent, env=environment)
     assert done.returncode == 0, done.stderr
-    network = getattr(load_bundle(run / f"{stage}.safetensors", require=(stage,)), stage)
-    return dict(network.state_dict())
+    return Parts.load(run / f"{stage}.safetensors").networks[stage].state_dict()
 
 
 def test_two_processes_are_one_with_twice_the_batch(shard: Path, tmp_path: Path) -> None:
