@@ -74,11 +74,11 @@ def test_bad_pictures_are_named_and_the_rest_is_done(faces: Path, fast: list[Met
 
 def test_missing_metrics_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("clrface_core.evaluation.metrics.identity.find_spec", lambda name: None)
-    monkeypatch.setitem(sys.modules, "torchmetrics.functional.image", None)
+    monkeypatch.setitem(sys.modules, "skimage", None)
     metrics, missing = find_metrics(tmp_path)
     assert [metric.name for metric in metrics] == ["sface"]
     assert {*missing} == {*METRICS} - {"sface"}
-    assert "lpips_vgg16.safetensors" in missing["lpips-vgg"] and "pip install torchmetrics" in missing["psnr"]
+    assert "lpips_vgg16.safetensors" in missing["lpips-vgg"] and "pip install scikit-image" in missing["psnr"]
     assert "no folder" in find_metrics(None)[1]["lpips-alex"]
     report = Report([], {}, missing=missing)
     assert "Missing metric dlib" in report.markdown()

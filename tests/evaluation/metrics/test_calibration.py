@@ -65,11 +65,10 @@ def test_psnr_and_ssim_of_the_pair(pair: tuple[Tensor, Tensor]) -> None:
     assert ssim(*pair) == pytest.approx(0.80744, abs=0.001)
 
 
-def test_psnr_and_ssim_agree_with_other_libraries(pair: tuple[Tensor, Tensor]) -> None:
-    piq, skimage = pytest.importorskip("piq"), pytest.importorskip("skimage.metrics")
-    doubles = [x.double() for x in pair]
-    assert ssim(*pair) == pytest.approx(float(piq.ssim(*doubles, downsample=False)), abs=1e-6)
-    assert psnr(*pair) == pytest.approx(skimage.peak_signal_noise_ratio(*(x.numpy() for x in doubles[::-1])), abs=1e-6)
+def test_ssim_agrees_with_piq(pair: tuple[Tensor, Tensor]) -> None:
+    library = pytest.importorskip("piq")
+    expected = library.ssim(*(x.double() for x in pair), downsample=False)
+    assert ssim(*pair) == pytest.approx(float(expected), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +118,7 @@ def test_sface_of_the_pair(pair: tuple[Tensor, Tensor]) -> None:
 
 def test_distributions_are_their_formulas() -> None:
     """Of Gaussians of one spread the Frechet distance is that of the means; KID of one source is next to nothing."""
+    pytest.importorskip("torchmetrics", reason="the extra `evaluation` is not installed")
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.randn(4000, 8, generator=generator, dtype=torch.float64) for _ in range(2))
     assert fid(x, x) == pytest.approx(0, abs=1e-6)
@@ -130,6 +130,7 @@ def test_distributions_are_their_formulas() -> None:
 
 def test_kid_is_its_formula() -> None:
     """The unbiased estimate, written out: no pair of a set with itself within, all pairs between."""
+    pytest.importorskip("torchmetrics", reason="the extra `evaluation` is not installed")
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.rand(60, 32, generator=generator, dtype=torch.float64) ** power for power in (1, 2))
     within = [((a @ a.T / 32 + 1) ** 3).fill_diagonal_(0).sum() / (60 * 59) for a in (x, y)]
