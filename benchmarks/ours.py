@@ -10,14 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clrface_core import Restorer
+from clrface_core import Restorer, Sampling
 from clrface_core.diffusion.refine import face_noise
 from clrface_core.faces.align import align_faces
-from clrface_core.faces.detect import NetworkDetector
+from clrface_core.faces.detect import load_detector
 from clrface_core.faces.paste import paste_faces
-from clrface_core.faces.select import Detection
-from clrface_core.models.bundle import build
+from clrface_core.faces.select import Detection, find_faces
+from clrface_core.models.bundle import build, load_bundle
+from clrface_core.models.identity import load_identity
 from clrface_core.photo import read_photo
+from clrface_core.precision import choose_device
+from clrface_core.restorer import FaceRestorer
 
 from . import measure
 
@@ -28,22 +31,24 @@ Work = Callable[[], object]
 
 def restorer(model: str, dtype: torch.dtype) -> Restorer:
     """The bundled model, or another size with random weights."""
-    bundle = None
-    if model != "s":
-        torch.manual_seed(0)
-        bundle = build(model)
-    return Restorer(bundle, dtype=dtype)
+    if model == "s":
+        return Restorer.load(dtype=dtype)
+    torch.manual_seed(0)
+    device = choose_device()
+    bundle = build(model).to(device, dtype).to(memory_format=torch.channels_last)
+    return Restorer(FaceRestorer(bundle, load_identity(device=device)), load_detector(device=device))
 
 
-def end_to_end(steps: int, identity: float, dtype: torch.dtype, model: str = "s") -> Work:
+def end_to_end(steps: int, guidance_scale: float, dtype: torch.dtype, model: str = "s") -> Work:
     """A photo in memory to the restored photo: detect, align, restore, paste."""
     photo = read_photo(SAMPLE)
-    return partial(restorer(model, dtype).restore, photo, steps=steps, identity=identity)
+    return partial(restorer(model, dtype).restore, photo, Sampling(steps=steps, guidance_scale=guidance_scale))
 
 
-def crop(steps: int, identity: float, dtype: torch.dtype, model: str = "s") -> Work:
+def crop(steps: int, guidance_scale: float, dtype: torch.dtype, model: str = "s") -> Work:
     """One aligned face of 512 px to the restored one: what the peers' forward pass is to be compared with."""
-    return partial(restorer(model, dtype).restore_crops, sample_face(), steps=steps, identity=identity)
+    sampling = Sampling(steps=steps, guidance_scale=guidance_scale)
+    return partial(restorer(model, dtype).faces.restore_crops, sample_face(), sampling)
 
 
 def steps(count: int, dtype: torch.dtype) -> Work:
@@ -54,20 +59,18 @@ def steps(count: int, dtype: torch.dtype) -> Work:
 def sample_face() -> Tensor:
     """(1,3,512,512): the face of the sample picture."""
     rgb = read_photo(SAMPLE).rgb
-    return align_faces(rgb, Restorer().detector.detect(rgb, Detection().score_threshold)[:1], 512)[0]
+    return align_faces(rgb, find_faces(rgb, load_detector(), Detection())[:1], 512)[0]
 
 
 def stage_parameters(name: str) -> int:
     """Weights that take part in a stage of `stages`."""
-    ours = restorer("s", torch.float32)
-    vq, network = ours.bundle.vq, ours.detector.network if isinstance(ours.detector, NetworkDetector) else None
-    assert vq is not None
+    bundle, vq = load_bundle(), load_bundle().vq
     parts: dict[str, tuple[nn.Module | None, ...]] = {
-        "detect": (network,),
-        "IRN": (ours.bundle.irn,),
+        "detect": (load_detector().network,),
+        "IRN": (bundle.irn,),
         "encode both": (vq.encoder, vq.quant_conv),
-        "one refiner step": (ours.bundle.refiner,),
-        "one guidance": (vq.post_quant_conv, vq.decoder, ours.identity_net, ours.bundle.mask),
+        "one refiner step": (bundle.refiner,),
+        "one guidance": (vq.post_quant_conv, vq.decoder, load_identity(), bundle.mask),
         "quantise": (vq.quantize,),
         "decode": (vq.post_quant_conv, vq.decoder),
     }
@@ -76,42 +79,33 @@ def stage_parameters(name: str) -> int:
 
 def warm_start(dtype: torch.dtype) -> Work:
     """A restoration for which everything is loaded and nothing was ever run."""
-    photo, ours = read_photo(SAMPLE), restorer("s", dtype)
-    assert ours.bundle and ours.detector
-    return partial(ours.restore, photo, steps=1)
+    return partial(restorer("s", dtype).restore, read_photo(SAMPLE))
 
 
 def load(dtype: torch.dtype) -> Work:
-    """What a first restoration waits for besides itself: model and detector from their files."""
-
-    def work() -> None:
-        ours = restorer("s", dtype)
-        assert ours.bundle and ours.detector
-
-    return work
+    """What a first restoration waits for besides itself: all networks from their files."""
+    return partial(restorer, "s", dtype)
 
 
 def stages(dtype: torch.dtype) -> dict[str, Work]:
     """Each stage for one face on its own, in the order of the flow."""
     ours = restorer("s", dtype)
-    vq, irn, refiner = ours.bundle.vq, ours.bundle.irn, ours.bundle.refiner
-    assert vq is not None and irn is not None and refiner is not None
+    nets, vq = ours.faces, ours.faces.bundle.vq
     rgb = read_photo(SAMPLE).rgb
-    faces = ours.detector.detect(rgb, Detection().score_threshold)[:1]
+    faces = find_faces(rgb, ours.detector, Detection())[:1]
     crops, alignment = align_faces(rgb, faces, 512)
-    x = crops.to(dtype).contiguous(memory_format=torch.channels_last)
-    with torch.no_grad():
-        x_i = irn(x)
-        z_d, z_i = vq.encode(torch.cat((x, x_i))).chunk(2)
-    t = torch.full((1,), refiner.config.t0)
-    guidance = ours._guidance(z_i, ours.mask(z_d, z_i), 1.0)
+    x_i = nets.estimate(crops)
+    both = torch.cat((crops.to(x_i), x_i))
+    z_d, z_i = nets.encode(both).chunk(2)
+    t = torch.full((1,), nets.bundle.refiner.config.t0)
+    guidance = nets.guidance(z_i, nets.mask(z_d, z_i), 1.0)
     works: dict[str, Work] = {
-        "detect": lambda: ours.detector.detect(rgb, Detection().score_threshold),
+        "detect": lambda: find_faces(rgb, ours.detector, Detection()),
         "align": lambda: align_faces(rgb, faces, 512),
-        "IRN": lambda: irn(x),
-        "encode both": lambda: vq.encode(torch.cat((x, x_i))),
-        "noise": lambda: face_noise(z_i.shape[1:], seed=0, face=0),
-        "one refiner step": lambda: ours._denoise(z_i, z_d, z_i, t),
+        "IRN": lambda: nets.estimate(crops),
+        "encode both": lambda: nets.encode(both),
+        "noise": lambda: face_noise(z_i.shape[1:], seed=0, face_id=0),
+        "one refiner step": lambda: nets.denoise(z_i, z_d, z_i, t),
         "one guidance": lambda: guidance(z_i.float(), torch.ones(1)),
         "quantise": lambda: vq.quantize(z_i.float()),
         "decode": lambda: vq.decode(z_i),
@@ -132,7 +126,7 @@ def faces(count: int, dtype: torch.dtype) -> Work:
     for number in range(count):
         top, left = number // COLUMNS * height, number % COLUMNS * width
         picture[:, top : top + height, left : left + width] = sample
-    return partial(restorer("s", dtype).restore, picture, steps=1, faces=range(count))
+    return partial(restorer("s", dtype).restore, picture, detection=Detection(faces=range(count)))
 
 
 def megapixels(size: float, dtype: torch.dtype, count: int = 1) -> Work:
@@ -142,7 +136,7 @@ def megapixels(size: float, dtype: torch.dtype, count: int = 1) -> Work:
     rgb = rgb.repeat(1, -(-count // columns), columns)
     scale = (size * 1e6 / rgb[0].numel()) ** 0.5
     photo = functional.interpolate(rgb[None], scale_factor=scale, mode="bilinear")[0]
-    return partial(restorer("s", dtype).restore, photo, steps=1)
+    return partial(restorer("s", dtype).restore, photo)
 
 
 def frames(count: int, dtype: torch.dtype) -> Work:
@@ -152,6 +146,6 @@ def frames(count: int, dtype: torch.dtype) -> Work:
 
     def work() -> None:
         for _ in range(count):
-            ours.restore(photo, steps=1)
+            ours.restore(photo)
 
     return work

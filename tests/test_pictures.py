@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from clrface_core.pictures import restore_pictures
+from clrface_core.stages import FaceStages, Sampling
 from torch import Tensor
 
 from clrface_core.faces.detect import Face
 from clrface_core.faces.paste import paste_batch
 from clrface_core.faces.select import cut_faces
 from clrface_core.models.bundle import build
-from clrface_core.pictures import restore_pictures
-from clrface_core.stages import FaceStages, Sampling
 
 SIDE = 64
 

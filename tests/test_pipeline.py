@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from clrface_core.faces.face import Face
 from PIL import Image
 
 from clrface_core import CLRFaceError, Restoration, Restorer
 from clrface_core.faces.align import FFHQ_TEMPLATE_512
-from clrface_core.faces.face import Face
 from clrface_core.models.bundle import Bundle, build
 from clrface_core.photo import Photo, as_photo
 from clrface_core.pipeline import aligned_crop, choose_faces

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 from . import options
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from tqdm import tqdm
 
     from ..degrade import DegradeConfig
-    from ..photo import Photo
+    from .files import Outcome
 
 
 def add_parser(commands: Any) -> None:
@@ -52,11 +53,16 @@ def run(args: argparse.Namespace) -> int:
 
     check_place(args.output)
 
-    def work(source: Path, bar: tqdm) -> tuple[Photo | Tensor, dict[str, Any]]:
-        photo = read_photo(source)
-        drawn = draw(config, (args.seed, zlib.crc32(source.name.encode())))
-        summary = f"reduced {drawn.reduction:.1f} times, quality {drawn.quality}"
-        return photo.with_rgb(drawn.apply(photo.rgb)), {"degradation": asdict(drawn), "summary": summary}
+    def work(sources: Iterable[Path], bar: tqdm) -> Iterator[Outcome]:
+        for source in sources:
+            try:
+                photo = read_photo(source)
+            except CLRFaceError as error:
+                yield error
+                continue
+            drawn = draw(config, (args.seed, zlib.crc32(os.fsencode(source.name))))
+            summary = f"reduced {drawn.reduction:.1f} times, quality {drawn.quality}"
+            yield photo.with_rgb(drawn.apply(photo.rgb)), {"degradation": asdict(drawn), "summary": summary}
 
     records = run_jobs(jobs, work, verb="degrading", quiet=args.quiet, chatty=not (args.quiet or args.json))
     if args.json:

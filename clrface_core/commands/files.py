@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,18 +110,14 @@ def _identity(path: Path) -> tuple[int, int] | Path:
     return status.st_dev, status.st_ino
 
 
-Work = Callable[[Path, tqdm], tuple[Photo | Tensor, dict[str, Any]]]
-"""(picture file, progress bar) to the result and what the record should say of it."""
+Outcome = tuple[Photo | Tensor, dict[str, Any]] | Exception
+"""A result, with what the record should say of it; or why there is none."""
+
+Work = Callable[[Iterable[Path], tqdm], Iterator[Outcome]]
+"""(picture files, progress bar) to one outcome each, in their order; a file is asked for when its turn comes."""
 
 
-def run_jobs(
-    jobs: Sequence[Job],
-    work: Work,
-    *,
-    verb: str,
-    quiet: bool,
-    chatty: bool,
-) -> list[dict[str, Any]]:
+def run_jobs(jobs: Sequence[Job], work: Work, *, verb: str, quiet: bool, chatty: bool) -> list[dict[str, Any]]:
     """Do every job; one record each: input, output, seconds, error, and what `work` says.
 
     Progress goes to standard error where that is a terminal. `chatty`: a line per result on standard output,
@@ -130,36 +126,47 @@ def run_jobs(
     records = []
     hidden = quiet or not sys.stderr.isatty()
     with tqdm(total=len(jobs), desc=verb, unit="picture", disable=hidden, file=sys.stderr) as bar:
+        outcomes = work((job.source for job in jobs if job.target is not None), bar)
         for job in jobs:
             start = time.perf_counter()
-            record: dict[str, Any] = {"input": str(job.source), "output": None, "error": None}
-            try:
-                if job.target is None:
-                    raise CLRFaceError(job.problem)
-                bar.set_postfix_str(job.source.name)
-                result, extra = work(job.source, bar)
-                job.target.parent.mkdir(parents=True, exist_ok=True)
-                write_photo(job.target, result)
-                record |= extra | {"output": str(job.target)}
-            except (CLRFaceError, OSError, MemoryError, RuntimeError) as error:
-                record["error"] = _sentence(error)
-                bar.write(f"clrface: {job.source}: {record['error']}", file=sys.stderr)
+            record = _record(job, outcomes)
             record["seconds"] = round(time.perf_counter() - start, 3)
             summary = record.pop("summary", None)
-            if chatty and record["error"] is None:
+            if record["error"] is not None:
+                bar.write(f"clrface: {job.source}: {record['error']}", file=sys.stderr)
+            elif chatty:
                 bar.write(f"{job.source} -> {job.target}: {summary} ({record['seconds']:.1f} s)", file=sys.stdout)
             records.append(record)
             bar.update()
     return records
 
 
+def _record(job: Job, outcomes: Iterator[Outcome]) -> dict[str, Any]:
+    """What became of a job: its outcome, the next one, is written to its target."""
+    record: dict[str, Any] = {"input": str(job.source), "output": None, "error": None}
+    try:
+        if job.target is None:
+            raise CLRFaceError(job.problem)
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        result, extra = outcome
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        write_photo(job.target, result)
+        return record | extra | {"output": str(job.target)}
+    except (CLRFaceError, OSError, MemoryError, RuntimeError) as error:
+        return record | {"error": _sentence(error)}
+
+
 def _sentence(error: Exception) -> str:
     """The error for the user; what is no fault of input, disk or memory is a bug and goes on as it is."""
+    from ..precision import ran_out_of_memory
+
     if isinstance(error, CLRFaceError):
         return str(error)
     if isinstance(error, OSError):
         what = error.filename or "the file"
         return f"Expected to read and write {what}, but got {error.strerror or error}: check it and the disk."
-    if isinstance(error, MemoryError) or "memory" in str(error).lower():
+    if ran_out_of_memory(error):
         return "Expected it to fit into memory, but that ran out: use a smaller --batch-size or picture."
     raise error

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import options
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from tqdm import tqdm
 
-    from ..photo import Photo
-    from ..pipeline import Restorer
+    from ..diffusion.refine import Sampling
+    from ..faces.paste import Blending
+    from ..faces.select import Detection
+    from ..pipeline import Restoration, Restorer
+    from .files import Outcome
 
 DETECTORS = ("yunet", "retinaface_mobile0.25", "retinaface_resnet50")
 ORDERS = ("area", "left-right", "top-bottom", "score")
@@ -91,122 +96,112 @@ def run(args: argparse.Namespace) -> int:
     from .files import check_place, plan, run_jobs
 
     try:
+        settings = _settings(args)
         jobs = plan(args.inputs, args.output, recursive=args.recursive)
     except CLRFaceError as error:
         args.parser.error(str(error))
     check_place(args.output)
-    restorer = _restorer(args)
-    if any(job.target for job in jobs):
-        _load(restorer, args)
-
-    restore = _restore_aligned if args.aligned else _restore_photo
-
-    def work(source: Path, bar: tqdm) -> tuple[Photo | Tensor, dict[str, Any]]:
-        return restore(restorer, source, args, bar)
-
+    restorer = _restorer(args, settings) if any(job.target for job in jobs) else None
+    work = partial(_restore_aligned if args.aligned else _restore_photos, restorer, settings)
     records = run_jobs(jobs, work, verb="restoring", quiet=args.quiet, chatty=not (args.quiet or args.json))
     if args.json:
-        print(json.dumps(_report(args, restorer, records), indent=2))
+        print(json.dumps(_report(args, settings, restorer, records), indent=2))
     return 1 if any(record["error"] for record in records) else 0
 
 
-def _restorer(args: argparse.Namespace) -> Restorer:
+class Settings(NamedTuple):
+    """How the library is asked to do it."""
+
+    sampling: Sampling
+    detection: Detection
+    blending: Blending
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    """The options as the library takes them; CLRFaceError for those that make no sense."""
+    from ..diffusion.refine import Sampling
+    from ..faces.paste import Blending
+    from ..faces.select import Detection
+
+    def made(kind: Any) -> Any:
+        return kind(**{field.name: getattr(args, field.name) for field in fields(kind)})
+
+    return Settings(made(Sampling), made(Detection), made(Blending))
+
+
+def _restorer(args: argparse.Namespace, settings: Settings) -> Restorer:
+    """All that the pictures need, loaded: a missing file is one error and not one per picture."""
     from ..pipeline import Restorer
 
-    return Restorer(
+    return Restorer.load(
         args.model,
         device=args.device,
         dtype=args.dtype,
         detector=args.detector,
         detector_weights=args.detector_weights,
-        score_threshold=args.score_threshold,
-        identity_net=args.identity_net,
+        identity_net=args.identity_net if settings.sampling.guidance_scale > 0 else None,
         batch_size=args.batch_size,
     )
 
 
-def _load(restorer: Restorer, args: argparse.Namespace) -> None:
-    """Load what every picture needs, so that a missing file is one error and not one per picture."""
-    _ = restorer.bundle
-    if not args.aligned:
-        _ = restorer.detector
-    if args.identity > 0:
-        _ = restorer.identity_net
+def _restore_photos(restorer: Restorer, settings: Settings, sources: Iterable[Path], bar: tqdm) -> Iterator[Outcome]:
+    """What became of one photo after the other."""
 
-
-def _sampling(args: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(args, name) for name in ("steps", "solver", "t0", "identity", "seed")}
-
-
-def _restore_photo(
-    restorer: Restorer, source: Path, args: argparse.Namespace, bar: tqdm
-) -> tuple[Photo | Tensor, dict[str, Any]]:
     def progress(state: dict[str, Any]) -> None:
-        faces = state["faces"]
-        bar.set_postfix_str(
-            f"{source.name}, face {faces[0]} of {state['count']}, step {state['i'] + 1}/{state['total']}"
-        )
+        bar.set_postfix_str(f"step {state['i'] + 1}/{state['total']} of {len(state['faces'])} faces")
 
-    result = restorer.restore(
-        source,
-        **_sampling(args),
-        faces=args.faces,
-        order=args.order,
-        feather=args.feather,
-        color_match=args.color_match,
-        blend=args.blend,
-        detail=args.detail,
-        callback=progress,
-    )
+    for result in restorer.attempt_photos(sources, *settings, callback=progress):
+        yield result if isinstance(result, Exception) else (result.photo, _described(result))
+
+
+def _described(result: Restoration) -> dict[str, Any]:
+    """What the report says of a photo's faces."""
     faces = [
         {
-            "number": number,
-            "restored": number in result.chosen,
+            "id": face_id,
+            "restored": face_id in result.chosen,
             "score": round(float(face.score), 4),
             "box": [round(float(v), 2) for v in face.box],
             "landmarks": [[round(float(v), 2) for v in point] for point in face.landmarks],
         }
-        for number, face in enumerate(result.faces)
+        for face_id, face in enumerate(result.faces)
     ]
     count = len(result.chosen)
     summary = f"{count} face{'' if count == 1 else 's'} restored" if faces else "no face found, picture unchanged"
-    return result.photo, {"faces": faces, "summary": summary}
+    return {"faces": faces, "summary": summary}
 
 
-def _restore_aligned(
-    restorer: Restorer, source: Path, args: argparse.Namespace, bar: tqdm
-) -> tuple[Photo | Tensor, dict[str, Any]]:
-    from ..pipeline import aligned_crop
+def _restore_aligned(restorer: Restorer, settings: Settings, sources: Iterable[Path], bar: tqdm) -> Iterator[Outcome]:
+    """Aligned faces, one after the other."""
+    from ..pipeline import aligned_crop, is_the_photos
 
-    restored = restorer.restore_crops(aligned_crop(source)[None], **_sampling(args))
-    return restored[0], {"faces": None, "summary": "aligned face restored"}
+    for source in sources:
+        try:
+            crop = aligned_crop(source, restorer.faces.bundle.size)
+            [restored] = restorer.faces.restore_crops(crop[None], settings.sampling)
+            yield restored, {"faces": None, "summary": "aligned face restored"}
+        except Exception as error:
+            if not is_the_photos(error):
+                raise
+            yield error
 
 
-def _report(args: argparse.Namespace, restorer: Restorer, records: list[dict[str, Any]]) -> dict[str, Any]:
+def _report(
+    args: argparse.Namespace, settings: Settings, restorer: Restorer | None, records: list[dict[str, Any]]
+) -> dict[str, Any]:
     from .. import __version__
 
-    ran = any(record["output"] for record in records)
-    names = (
-        "aligned",
-        "steps",
-        "solver",
-        "t0",
-        "identity",
-        "identity_net",
-        "seed",
-        "detector",
-        "score_threshold",
-        "faces",
-        "order",
-    )
-    settings = {name: getattr(args, name) for name in (*names, "feather", "color_match", "blend", "detail")}
-    if ran and settings["t0"] is None and restorer.bundle.refiner is not None:
-        settings["t0"] = restorer.bundle.refiner.config.t0
+    faces = None if restorer is None else restorer.faces
+    used = {name: value for part in settings for name, value in asdict(part).items()}
+    if faces is not None and used["denoise"] is None:
+        used["denoise"] = faces.bundle.refiner.config.t0
     return {
         "clrface": __version__,
-        "model": restorer.bundle.name if ran else None,
-        "device": str(restorer.device),
-        "dtype": str(restorer.dtype).removeprefix("torch.") if ran else None,
-        "settings": settings,
+        "model": faces and faces.bundle.name,
+        "device": faces and str(faces.device),
+        "dtype": faces and str(faces.dtype).removeprefix("torch."),
+        "settings": {
+            "aligned": args.aligned, "detector": args.detector, "identity_net": args.identity_net, **used
+        },
         "results": records,
-    }
+    }  # fmt: skip
