@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -79,6 +80,31 @@ def metric_weights(request: pytest.FixtureRequest) -> Callable[[str], Path]:
         pytest.skip(f"no {name}: give --metric-weights with the folder that holds it")
 
     return find
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle() -> Any:
+    """A tiny model for crops of 64 px whose refiner and mask do something: fresh ones return z_I and a constant."""
+    from clrface_core.models.bundle import build
+
+    torch.manual_seed(0)
+    bundle = build("tiny")
+    assert bundle.mask is not None
+    with torch.no_grad():
+        for network in (bundle.refiner, bundle.mask):
+            for parameter in network.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tiny_bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as a file, in float32."""
+    from clrface_core.models.bundle import save_bundle
+
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_bundle(path, tiny_bundle, torch.float32)
+    return path
 
 
 @pytest.fixture
