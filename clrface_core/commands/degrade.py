@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import zlib
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..degrade import DegradeConfig
     from ..photo import Photo
+    from .files import Job
 
 
 def add_parser(commands: Any) -> None:
@@ -41,27 +43,29 @@ def run(args: argparse.Namespace) -> int:
     """Degrade every input; 1 if any failed."""
     from ..degrade import PRESETS, draw
     from ..errors import CLRFaceError
-    from ..photo import read_photo
-    from .files import check_place, plan, run_jobs
+    from .batch import Batch, run_jobs
+    from .console import report
+    from .files import check_place, plan
 
     config = PRESETS[args.preset] if args.config is None else read_config(args.config)
     try:
-        jobs = plan(args.inputs, args.output, recursive=args.recursive)
+        output = options.output(args)
+        jobs = plan(args.inputs, args.output, recursive=args.recursive, output=output)
     except CLRFaceError as error:
         args.parser.error(str(error))
 
     check_place(args.output)
 
-    def work(source: Path, bar: tqdm) -> tuple[Photo | Tensor, dict[str, Any]]:
-        photo = read_photo(source)
-        drawn = draw(config, (args.seed, zlib.crc32(source.name.encode())))
+    def work(photo: Photo, job: Job, bar: tqdm) -> tuple[Photo | Tensor, dict[str, Any]]:
+        drawn = draw(config, (args.seed, zlib.crc32(os.fsencode(job.source.name))))
         summary = f"reduced {drawn.reduction:.1f} times, quality {drawn.quality}"
         return photo.with_rgb(drawn.apply(photo.rgb)), {"degradation": asdict(drawn), "summary": summary}
 
-    records = run_jobs(jobs, work, verb="degrading", quiet=args.quiet, chatty=not (args.quiet or args.json))
-    if args.json:
-        settings = {"seed": args.seed, "config": config.to_dict()}
-        print(json.dumps({"settings": settings, "results": records}, indent=2))
+    settings = {"seed": args.seed, "config": config.to_dict()}
+    batch = Batch("degrading", output, settings, quiet=args.quiet, chatty=not (args.quiet or args.json))
+    records = run_jobs(jobs, work, batch)
+    if args.json and not report({"settings": settings, "results": records}):
+        return 1
     return 1 if any(record["error"] for record in records) else 0
 
 

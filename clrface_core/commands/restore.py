@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ..photo import Photo
     from ..pipeline import Restorer
+    from .files import Job
 
 DETECTORS = ("yunet", "retinaface_mobile0.25", "retinaface_resnet50")
 ORDERS = ("area", "left-right", "top-bottom", "score")
@@ -88,10 +89,14 @@ def _add_faces(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Restore every input; 1 if any failed."""
     from ..errors import CLRFaceError
-    from .files import check_place, plan, run_jobs
+    from ..models.bundle import default_bundle_path
+    from .batch import Batch, run_jobs
+    from .console import report
+    from .files import check_place, plan
 
     try:
-        jobs = plan(args.inputs, args.output, recursive=args.recursive)
+        output = options.output(args)
+        jobs = plan(args.inputs, args.output, recursive=args.recursive, output=output)
     except CLRFaceError as error:
         args.parser.error(str(error))
     check_place(args.output)
@@ -101,12 +106,14 @@ def run(args: argparse.Namespace) -> int:
 
     restore = _restore_aligned if args.aligned else _restore_photo
 
-    def work(source: Path, bar: tqdm) -> tuple[Photo | Tensor, dict[str, Any]]:
-        return restore(restorer, source, args, bar)
+    def work(photo: Photo, job: Job, bar: tqdm) -> tuple[Photo | Tensor, dict[str, Any]]:
+        return restore(restorer, photo, job.source, args, bar)
 
-    records = run_jobs(jobs, work, verb="restoring", quiet=args.quiet, chatty=not (args.quiet or args.json))
-    if args.json:
-        print(json.dumps(_report(args, restorer, records), indent=2))
+    made_with = _settings(args) | {"model": checksum(args.model or default_bundle_path())}
+    batch = Batch("restoring", output, made_with, quiet=args.quiet, chatty=not (args.quiet or args.json))
+    records = run_jobs(jobs, work, batch)
+    if args.json and not report(_report(args, restorer, records)):
+        return 1
     return 1 if any(record["error"] for record in records) else 0
 
 
@@ -139,7 +146,7 @@ def _sampling(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _restore_photo(
-    restorer: Restorer, source: Path, args: argparse.Namespace, bar: tqdm
+    restorer: Restorer, photo: Photo, source: Path, args: argparse.Namespace, bar: tqdm
 ) -> tuple[Photo | Tensor, dict[str, Any]]:
     def progress(state: dict[str, Any]) -> None:
         faces = state["faces"]
@@ -148,7 +155,7 @@ def _restore_photo(
         )
 
     result = restorer.restore(
-        source,
+        photo,
         **_sampling(args),
         faces=args.faces,
         order=args.order,
@@ -174,18 +181,16 @@ def _restore_photo(
 
 
 def _restore_aligned(
-    restorer: Restorer, source: Path, args: argparse.Namespace, bar: tqdm
+    restorer: Restorer, photo: Photo, source: Path, args: argparse.Namespace, bar: tqdm
 ) -> tuple[Photo | Tensor, dict[str, Any]]:
     from ..pipeline import aligned_crop
 
-    restored = restorer.restore_crops(aligned_crop(source)[None], **_sampling(args))
+    restored = restorer.restore_crops(aligned_crop(photo)[None], **_sampling(args))
     return restored[0], {"faces": None, "summary": "aligned face restored"}
 
 
-def _report(args: argparse.Namespace, restorer: Restorer, records: list[dict[str, Any]]) -> dict[str, Any]:
-    from .. import __version__
-
-    ran = any(record["output"] for record in records)
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """All that decides what a result is, besides input, model and device."""
     names = (
         "aligned",
         "steps",
@@ -199,7 +204,22 @@ def _report(args: argparse.Namespace, restorer: Restorer, records: list[dict[str
         "faces",
         "order",
     )
-    settings = {name: getattr(args, name) for name in (*names, "feather", "color_match", "blend", "detail")}
+    return {name: getattr(args, name) for name in (*names, "feather", "color_match", "blend", "detail")}
+
+
+def checksum(path: Path) -> str | None:
+    """Of a file; None where it cannot be read (which loading it will say)."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def _report(args: argparse.Namespace, restorer: Restorer, records: list[dict[str, Any]]) -> dict[str, Any]:
+    from .. import __version__
+
+    ran = any(record["output"] for record in records)
+    settings = _settings(args)
     if ran and settings["t0"] is None and restorer.bundle.refiner is not None:
         settings["t0"] = restorer.bundle.refiner.config.t0
     return {
