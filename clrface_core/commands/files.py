@@ -130,9 +130,9 @@ def _status(path: Path) -> str:
     except (FileNotFoundError, NotADirectoryError):
         return "nothing"
     except OSError as error:
-        return f"which cannot be read ({error.strerror})"
+        return f"a path that cannot be read ({error.strerror})"
     except ValueError:
-        return "which no file can be called"
+        return "a path that no file can have"
     if stat.S_ISDIR(mode):
         return "folder"
     return "file" if stat.S_ISREG(mode) else "a pipe or device"

@@ -154,7 +154,8 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
     try:
         if pair is None:
             exif = image.getexif()
-            pair = [float(exif[tag]) * {2: 1, 3: 2.54}[exif.get(296, 2)] for tag in (282, 283)]
+            unit = {2: 1, 3: 2.54}[exif.get(296, 2)]
+            pair = float(exif[282]) * unit, float(exif.get(283, exif[282])) * unit
         across, down = (float(value) for value in pair)
     except Exception:  # not there, or a broken block
         return None

@@ -25,7 +25,11 @@ def read_photo(path: str | Path) -> Photo:
     Raises CLRFaceError where there is no such file, it is no picture, is damaged or cut short, holds more than
     MAX_PIXELS, has values of an unknown range, or needs a package that is not installed (HEIC, JPEG XL).
     """
-    name, data = shown(path), _content(Path(path))
+    return photo_of_file(shown(path), _content(Path(path)))
+
+
+def photo_of_file(name: object, data: bytes) -> Photo:
+    """The Photo in the bytes of a file, see `read_photo`."""
     if (unusual := unusual_photo(name, data)) is not None:
         return unusual
     image = open_header(name, data)
