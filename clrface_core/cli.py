@@ -1,16 +1,17 @@
 """The `clrface` command: one parser, one module of `commands` per sub-command, errors as one sentence each.
 
-Exit status: 0 all done, 1 something failed (the rest was still done), 2 wrong usage, 130 interrupted.
+Exit status: 0 all done, 1 something failed (the rest was still done), 2 wrong usage, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from . import __version__
 from .commands import degrade, evaluate, info, restore, train
+from .commands.console import complain
+from .commands.ending import exit_status, signals_interrupt
 from .errors import CLRFaceError
 
 
@@ -30,11 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (`sys.argv` unless given) and return the exit status; wrong usage raises SystemExit(2)."""
     parser = build_parser()
     args = parser.parse_args(arguments)
-    try:
-        return args.run(args)
-    except CLRFaceError as error:
-        print(f"clrface: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("clrface: interrupted", file=sys.stderr)
-        return 130
+    with signals_interrupt():
+        try:
+            return args.run(args)
+        except CLRFaceError as error:
+            complain(f"clrface: {error}")
+            return 1
+        except KeyboardInterrupt as interrupt:
+            complain("clrface: interrupted")
+            return exit_status(interrupt)

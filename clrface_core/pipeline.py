@@ -19,7 +19,7 @@ from .faces.detect import Detector, Face, load_detector
 from .faces.paste import Blending, paste_faces
 from .faces.select import Detection, find_faces, select_faces
 from .faces.warp import resize
-from .photo import Photo, as_photo, write_photo
+from .photo import Photo, as_photo, keep_tone, write_photo
 from .precision import ran_out_of_memory
 from .restorer import FaceRestorer, Progress
 
@@ -74,8 +74,9 @@ class _Waiting:
     def assembled(self, blending: Blending) -> Restoration:
         """The photo with its restored faces put back."""
         restored = torch.stack(self.restored) if self.restored else self.crops
-        rgb, mask = paste_faces(self.photo.rgb, restored, self.alignment, blending, region_mask=self.region)
-        photo = self.photo.with_rgb(rgb)
+        before = self.photo.rgb
+        rgb, mask = paste_faces(before, restored, self.alignment, blending, region_mask=self.region)
+        photo = self.photo.with_rgb(keep_tone(before, rgb) if self.chosen else before)
         return Restoration(photo, mask, self.faces, self.chosen, self.crops, restored, self.alignment)
 
 
@@ -160,7 +161,10 @@ class Restorer:
         regions: Iterable[Tensor] | None = None,
         callback: Progress | None = None,
     ) -> Iterator[Restoration | Exception]:
-        """As `restore_photos`, but a photo that cannot be done gives its error in its place and stops no other."""
+        """As `restore_photos`, but a photo that cannot be done gives its error in its place and stops no other.
+
+        Where `images` holds an error, say of whoever opens them, that is its outcome.
+        """
         line: Line = deque()
         masks = repeat(None) if regions is None else iter(regions)
         done, seen = 0, 0
@@ -180,6 +184,8 @@ class Restorer:
 
     def _look(self, image: Any, detection: Detection, region: Tensor | None) -> _Waiting | Exception:
         """Read a photo, find its faces, number and choose them, and cut the chosen ones out."""
+        if isinstance(image, Exception):
+            return image
         try:
             photo = as_photo(image)
             found = find_faces(photo.rgb, self.detector, detection)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from ..degrade import DegradeConfig
-    from .files import Outcome
+    from .batch import Item, Outcome
 
 
 def add_parser(commands: Any) -> None:
@@ -42,32 +42,33 @@ def run(args: argparse.Namespace) -> int:
     """Degrade every input; 1 if any failed."""
     from ..degrade import PRESETS, draw
     from ..errors import CLRFaceError
-    from ..photo import read_photo
-    from .files import check_place, plan, run_jobs
+    from .batch import Batch, run_jobs
+    from .console import report
+    from .files import check_place, plan
 
     config = PRESETS[args.preset] if args.config is None else read_config(args.config)
     try:
-        jobs = plan(args.inputs, args.output, recursive=args.recursive)
+        output = options.output(args)
+        jobs = plan(args.inputs, args.output, recursive=args.recursive, output=output)
     except CLRFaceError as error:
         args.parser.error(str(error))
 
     check_place(args.output)
 
-    def work(sources: Iterable[Path], bar: tqdm) -> Iterator[Outcome]:
-        for source in sources:
-            try:
-                photo = read_photo(source)
-            except CLRFaceError as error:
-                yield error
+    def work(items: Iterable[Item], bar: tqdm) -> Iterator[Outcome]:
+        for job, photo in items:
+            if isinstance(photo, Exception):
+                yield photo
                 continue
-            drawn = draw(config, (args.seed, zlib.crc32(os.fsencode(source.name))))
+            drawn = draw(config, (args.seed, zlib.crc32(os.fsencode(job.source.name))))
             summary = f"reduced {drawn.reduction:.1f} times, quality {drawn.quality}"
             yield photo.with_rgb(drawn.apply(photo.rgb)), {"degradation": asdict(drawn), "summary": summary}
 
-    records = run_jobs(jobs, work, verb="degrading", quiet=args.quiet, chatty=not (args.quiet or args.json))
-    if args.json:
-        settings = {"seed": args.seed, "config": config.to_dict()}
-        print(json.dumps({"settings": settings, "results": records}, indent=2))
+    settings = {"seed": args.seed, "config": config.to_dict()}
+    batch = Batch("degrading", output, settings, quiet=args.quiet, chatty=not (args.quiet or args.json))
+    records = run_jobs(jobs, work, batch)
+    if args.json and not report({"settings": settings, "results": records}):
+        return 1
     return 1 if any(record["error"] for record in records) else 0
 
 

@@ -1,22 +1,43 @@
-"""Inputs to jobs, and jobs to results: one bad file is reported in a sentence and stops none of the others."""
+"""What the user names becomes jobs: which pictures, and where the result of each goes."""
 
 from __future__ import annotations
 
 import os
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import stat
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
-from tqdm import tqdm
 
 from ..errors import CLRFaceError
-from ..photo import SUFFIXES, Photo, is_picture, write_photo
+from ..photo import FOREIGN_SUFFIXES, FRAMED, SUFFIXES, WRITTEN, count_frames_of, read_note
+from ..photo.opening import shown
 
-OTHER_FORMATS = {*SUFFIXES} - {".png"} | {".heic"}
+
+@dataclass(frozen=True)
+class Output:
+    """How results are written.
+
+    format: an ending such as "jpg" (see `photo.WRITTEN`); None: that of -o, or PNG. quality: see `write_photo`.
+    strip_metadata: leave out EXIF and the like. overwrite: replace files that clrface did not write.
+    resume: skip what is done, whole and of the same input and settings. frames: "first" or "all" of an animation.
+    """
+
+    format: str | None = None
+    quality: int | None = None
+    strip_metadata: bool = False
+    overwrite: bool = False
+    resume: bool = False
+    frames: str = "first"
+
+    def __post_init__(self) -> None:
+        if self.format is not None and f".{self.format}" not in WRITTEN:
+            endings = ", ".join(ending[1:] for ending in WRITTEN)
+            raise CLRFaceError(f"Expected a format among {endings}, got {self.format!r}: choose one.")
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise CLRFaceError(f"Expected a quality from 1 to 100, got {self.quality}: choose within.")
+        if self.frames not in ("first", "all"):
+            raise CLRFaceError(f'Expected frames "first" or "all", got {self.frames!r}: choose one.')
 
 
 @dataclass(frozen=True)
@@ -28,29 +49,33 @@ class Job:
     problem: str | None = None
 
 
-def plan(inputs: Sequence[Path], output: Path, *, recursive: bool = False) -> list[Job]:
+def plan(inputs: Sequence[Path], place: Path, *, recursive: bool = False, output: Output | None = None) -> list[Job]:
     """One job per picture, in the order given; a folder's pictures are sorted by name.
 
-    CLRFaceError where `output` cannot be the output of these inputs at all.
+    place: a file for one picture, else a folder. What lies in it is no input, even inside a folder that is.
+    CLRFaceError where `place` cannot be the output of these inputs at all.
     """
-    to_file = output.suffix.lower() == ".png" and not output.is_dir()
-    if to_file and (len(inputs) > 1 or inputs[0].is_dir()):
-        raise CLRFaceError(f"Expected a folder as the output of several pictures, got {output}: drop the ending .png.")
-    if output.suffix.lower() in OTHER_FORMATS and not output.is_dir():
-        raise CLRFaceError(f"Expected a .png file or a folder as the output, got {output}: results are PNG.")
-    if output.is_file() and not to_file:
-        raise CLRFaceError(f"Expected a .png file or a folder as the output, but {output} is another file: rename it.")
+    output = output or Output()
+    to_file = _is_for_one_file(place, output)
+    if to_file and (len(inputs) > 1 or _status(inputs[0]) == "folder"):
+        raise CLRFaceError(
+            f"Expected a folder as the output of several pictures, got {shown(place)}: drop the ending {place.suffix}."
+        )
+    found = _once(list(_pictures(inputs, place, recursive)))
+    sources = {_identity(source): source for source, _ in found}
     jobs = []
-    for source, below in _pictures(inputs, recursive):
+    for source, below in found:
         if isinstance(below, str):
             jobs.append(Job(source, problem=below))
         else:
-            jobs.append(Job(source, output if to_file else output / below / f"{source.stem}.png"))
-    return _without_clashes(jobs)
+            target = place if to_file else place / below / f"{source.stem}{_ending(source, output)}"
+            jobs.append(_sparing(Job(source, target), sources))
+    return [_sparing(job, sources) for job in _distinct(jobs)]
 
 
 def check_place(output: Path) -> None:
     """CLRFaceError unless something can be written at `output`, so that this is known before the work is done."""
+    _refuse_impossible(output)
     place = output.absolute()
     while not place.exists() and place != place.parent:
         place = place.parent
@@ -60,113 +85,167 @@ def check_place(output: Path) -> None:
         raise CLRFaceError(f"Expected an output that can be written, but {place} is not yours to write: change -o.")
 
 
-def _pictures(inputs: Sequence[Path], recursive: bool) -> Iterator[tuple[Path, Path | str]]:
+def _is_for_one_file(place: Path, output: Output) -> bool:
+    """Whether `place` names a file; CLRFaceError where it can be neither a file of ours nor a folder."""
+    _refuse_impossible(place)
+    ending, status = place.suffix.lower(), _status(place)
+    kinds = {**WRITTEN, **(FRAMED if output.frames == "all" else {})}
+    endings = ", ".join(WRITTEN)
+    if status == "folder":
+        return False
+    if ending in kinds:
+        if output.format is not None and kinds[ending] != WRITTEN[f".{output.format}"]:
+            raise CLRFaceError(
+                f"Expected one format, got {output.format} and the name {shown(place)}: drop --format or rename."
+            )
+        if status not in ("file", "nothing"):
+            raise CLRFaceError(f"Expected a file or folder as the output, got {shown(place)}, {status}: change -o.")
+        return True
+    if ending in SUFFIXES or ending in FOREIGN_SUFFIXES:
+        raise CLRFaceError(f"Expected a folder or one of {endings} as the output, got {shown(place)}: change -o.")
+    if status != "nothing":
+        raise CLRFaceError(
+            f"Expected a folder or one of {endings} as the output, but {shown(place)} is another file: rename it."
+        )
+    return False
+
+
+def _refuse_impossible(place: Path) -> None:
+    try:
+        place.stat()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        if not isinstance(error, (NotADirectoryError, PermissionError)):  # `check_place` has words for these
+            raise CLRFaceError(
+                f"Expected an output that can exist, got {shown(place)} ({reason}): change -o."
+            ) from error
+
+
+def _status(path: Path) -> str:
+    """ "file", "folder" or "nothing"; else words for what it is."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "nothing"
+    except OSError as error:
+        return f"a path that cannot be read ({error.strerror})"
+    except ValueError:
+        return "a path that no file can have"
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return "file" if stat.S_ISREG(mode) else "a pipe or device"
+
+
+def _pictures(inputs: Sequence[Path], place: Path, recursive: bool) -> Iterator[tuple[Path, Path | str]]:
     """Each picture with the folder it takes below the output, or with the problem."""
     for path in inputs:
-        if not path.exists():
+        status = _status(path)
+        if status == "nothing":
             yield path, "Expected a picture or a folder, found nothing there: check the path."
-        elif not path.is_dir():
-            yield path, Path()
+        elif status == "folder":
+            yield from _inside(path, place, recursive)
+        elif status != "file":
+            yield path, f"Expected a picture or a folder, got {status}: check the path."
+        elif path.suffix.lower() in FOREIGN_SUFFIXES:
+            yield path, _foreign(path)
         else:
-            inside = sorted(path.rglob("*") if recursive else path.glob("*"))
-            pictures = [file for file in inside if is_picture(file)]
-            if not pictures:
-                deeper = "" if recursive else ", or add --recursive for those in sub-folders"
-                yield path, f"Expected pictures in this folder, found none: name another{deeper}."
-            for file in pictures:
-                yield file, file.parent.relative_to(path)
+            yield path, Path()
 
 
-def _without_clashes(jobs: list[Job]) -> list[Job]:
-    """A picture named twice is done once; results may replace neither an input nor each other."""
-    sources = {_identity(job.source): job.source for job in jobs}
-    owners: dict[Path, Path] = {}
-    kept: dict[tuple[Path, Path | None], Job] = {}
-    for job in jobs:
-        target = job.target
-        if target is None:
-            kept.setdefault((job.source, None), job)
-            continue
-        key = (job.source.resolve(), target.resolve())
-        if key in kept:
-            continue
-        owner = owners.setdefault(key[1], job.source)
-        if owner is not job.source:
-            problem = f"Expected a stem of its own, but {owner} is written to {target} already: rename one of them."
-            job = Job(job.source, problem=problem)
-        elif (replaced := sources.get(_identity(target))) is not None and replaced.exists():
-            problem = f"Expected another output than {target}, which would replace the input {replaced}: change -o."
-            job = Job(job.source, problem=problem)
-        kept[key] = job
+def _foreign(path: Path) -> str:
+    return f"Expected a kind of picture that can be read, got one ending in {path.suffix}: export it as JPEG or PNG."
+
+
+def _inside(folder: Path, place: Path, recursive: bool) -> Iterator[tuple[Path, Path | str]]:
+    """The pictures of a folder, sorted; whatever is named as a picture counts, so that none is left out in silence."""
+    results = place.resolve()
+    same = results == folder.resolve()
+    files, problems = [], []
+
+    def unreadable(error: OSError) -> None:
+        problems.append((Path(os.fsdecode(error.filename)), f"Expected a readable folder, got {error.strerror}."))
+
+    for root, folders, names in os.walk(folder, onerror=unreadable):
+        folders[:] = [name for name in folders if recursive and (same or Path(root, name).resolve() != results)]
+        files += [Path(root, name) for name in names if _is_named_picture(name)]
+    if same:  # what an earlier run has put beside its inputs is none
+        files = [file for file in files if read_note(file) is None]
+    yield from sorted(problems)
+    if not files and not problems:
+        deeper = "" if recursive else ", or add --recursive for those in sub-folders"
+        yield folder, f"Expected pictures in this folder, found none: name another{deeper}."
+    for file in sorted(files):
+        if file.suffix.lower() in FOREIGN_SUFFIXES:
+            yield file, _foreign(file)
+        elif (status := _status(file)) != "file":
+            yield file, f"Expected a picture, got {status}: check it."
+        else:
+            yield file, file.parent.relative_to(folder)
+
+
+def _is_named_picture(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in (*SUFFIXES, *FOREIGN_SUFFIXES)
+
+
+def _once(found: list[tuple[Path, Path | str]]) -> list[tuple[Path, Path | str]]:
+    """Without the pictures that were named before, for the same place."""
+    kept: dict[tuple[Path, Path | str], tuple[Path, Path | str]] = {}
+    for source, below in found:
+        kept.setdefault((source if isinstance(below, str) else source.resolve(), below), (source, below))
     return list(kept.values())
+
+
+def _ending(source: Path, output: Output) -> str:
+    """The ending of a result: of several frames, that of the source."""
+    if output.format is not None:
+        return f".{output.format}"
+    own = source.suffix.lower()
+    if output.frames == "all" and own in FRAMED and _status(source) == "file" and count_frames_of(source) > 1:
+        return own
+    return ".png"
+
+
+def _distinct(jobs: list[Job]) -> list[Job]:
+    """The jobs with targets no two the same, whatever the file system makes of letters' case.
+
+    The first of those that share a stem has it; the others keep their own ending too (photo.jpg.png), and a number
+    where that is taken. This depends on the order of the inputs alone.
+    """
+    owners: dict[str, int] = {}
+    for index, job in enumerate(jobs):
+        if job.target is not None:
+            owners.setdefault(_folded(job.target), index)
+    distinct = []
+    for index, job in enumerate(jobs):
+        target = job.target
+        if target is not None and owners[_folded(target)] != index:
+            numbers = ("", *(f"-{number}" for number in range(1, len(jobs) + 1)))
+            names = (target.with_name(f"{job.source.name}{number}{target.suffix}") for number in numbers)
+            target = next(name for name in names if _folded(name) not in owners)
+            owners[_folded(target)] = index
+        distinct.append(Job(job.source, target, job.problem))
+    return distinct
+
+
+def _folded(path: Path) -> str:
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
+def _sparing(job: Job, sources: dict[tuple[int, int] | Path, Path]) -> Job:
+    """The job, unless its result would replace an input."""
+    replaced = None if job.target is None else sources.get(_identity(job.target))
+    if replaced is None or _status(replaced) == "nothing":
+        return job
+    problem = f"Expected another output than {job.target}, which would replace the input {replaced}: change -o."
+    return Job(job.source, problem=problem)
 
 
 def _identity(path: Path) -> tuple[int, int] | Path:
     """What makes two paths the same file, also where names ignore case."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return path
     return status.st_dev, status.st_ino
-
-
-Outcome = tuple[Photo | Tensor, dict[str, Any]] | Exception
-"""A result, with what the record should say of it; or why there is none."""
-
-Work = Callable[[Iterable[Path], tqdm], Iterator[Outcome]]
-"""(picture files, progress bar) to one outcome each, in their order; a file is asked for when its turn comes."""
-
-
-def run_jobs(jobs: Sequence[Job], work: Work, *, verb: str, quiet: bool, chatty: bool) -> list[dict[str, Any]]:
-    """Do every job; one record each: input, output, seconds, error, and what `work` says.
-
-    Progress goes to standard error where that is a terminal. `chatty`: a line per result on standard output,
-    made of the record's "summary".
-    """
-    records = []
-    hidden = quiet or not sys.stderr.isatty()
-    with tqdm(total=len(jobs), desc=verb, unit="picture", disable=hidden, file=sys.stderr) as bar:
-        outcomes = work((job.source for job in jobs if job.target is not None), bar)
-        for job in jobs:
-            start = time.perf_counter()
-            record = _record(job, outcomes)
-            record["seconds"] = round(time.perf_counter() - start, 3)
-            summary = record.pop("summary", None)
-            if record["error"] is not None:
-                bar.write(f"clrface: {job.source}: {record['error']}", file=sys.stderr)
-            elif chatty:
-                bar.write(f"{job.source} -> {job.target}: {summary} ({record['seconds']:.1f} s)", file=sys.stdout)
-            records.append(record)
-            bar.update()
-    return records
-
-
-def _record(job: Job, outcomes: Iterator[Outcome]) -> dict[str, Any]:
-    """What became of a job: its outcome, the next one, is written to its target."""
-    record: dict[str, Any] = {"input": str(job.source), "output": None, "error": None}
-    try:
-        if job.target is None:
-            raise CLRFaceError(job.problem)
-        outcome = next(outcomes)
-        if isinstance(outcome, Exception):
-            raise outcome
-        result, extra = outcome
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        write_photo(job.target, result)
-        return record | extra | {"output": str(job.target)}
-    except (CLRFaceError, OSError, MemoryError, RuntimeError) as error:
-        return record | {"error": _sentence(error)}
-
-
-def _sentence(error: Exception) -> str:
-    """The error for the user; what is no fault of input, disk or memory is a bug and goes on as it is."""
-    from ..precision import ran_out_of_memory
-
-    if isinstance(error, CLRFaceError):
-        return str(error)
-    if isinstance(error, OSError):
-        what = error.filename or "the file"
-        return f"Expected to read and write {what}, but got {error.strerror or error}: check it and the disk."
-    if ran_out_of_memory(error):
-        return "Expected it to fit into memory, but that ran out: use a smaller --batch-size or picture."
-    raise error

@@ -6,12 +6,19 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .files import Output
 
 SOLVERS = ("ddim", "dpmpp_2m")
 """The names in `diffusion.solvers.SOLVERS`, repeated so that --help need not load it (a test compares them)."""
 
 
 DTYPES = ("float32", "bfloat16", "float16")
+FORMATS = ("png", "jpg", "webp", "tif", "avif")
+"""Of `photo.WRITTEN`, likewise."""
+
 PRESETS = ("standard", "mild")
 """Of `degrade.PRESETS`, likewise."""
 
@@ -48,23 +55,47 @@ def number(least: float, most: float = math.inf, *, above: bool = False) -> Call
     return parse
 
 
-def faces(text: str) -> str:
-    """An argument type: all, largest, or numbers like 0,2."""
-    if text in ("all", "largest") or all(part.strip().isdecimal() for part in text.split(",")):
-        return text
-    raise argparse.ArgumentTypeError(f"expected all, largest or numbers like 0,2, got {text!r}")
+def path(text: str) -> Path:
+    """An argument type: a path, which an empty text (a variable that is not set) is not."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"expected a file or folder, got {text!r}")
+    return Path(text)
 
 
 def add_files(parser: argparse.ArgumentParser) -> None:
     """INPUT..., -o OUT and what goes with them."""
     parser.add_argument(
-        "inputs", nargs="+", type=Path, metavar="INPUT", help="picture, or folder of pictures (its own, sorted)"
+        "inputs", nargs="+", type=path, metavar="INPUT", help="picture, or folder of pictures (its own, sorted)"
     )
     parser.add_argument(
-        "-o", "--output", required=True, type=Path, metavar="OUT",
-        help="a name ending in .png for one picture, otherwise a folder: results are PNG with the input's stem",
+        "-o", "--output", required=True, type=path, metavar="OUT",
+        help="a name ending in .png, .jpg, .webp, .tif or .avif for one picture, otherwise a folder",
     )  # fmt: skip
     parser.add_argument("--recursive", action="store_true", help="take folders with all their sub-folders")
+    group = parser.add_argument_group("results")
+    group.add_argument("--format", choices=FORMATS, help="kind of file in a folder (png)")
+    group.add_argument(
+        "--quality", type=whole(1), metavar="Q", help="of JPEG (95), WebP (90, 100 is exact) and AVIF (80), 1 to 100"
+    )
+    group.add_argument("--strip-metadata", action="store_true", help="leave out EXIF, GPS, XMP, texts and resolution")
+    group.add_argument("--overwrite", action="store_true", help="replace files that clrface did not write")
+    group.add_argument(
+        "--resume", action="store_true", help="skip results that are there, whole, of the same input and settings"
+    )
+    group.add_argument(
+        "--frames",
+        choices=("first", "all"),
+        default="first",
+        help="of animations and documents of several pages (first)",
+    )
+
+
+def output(args: argparse.Namespace) -> Output:
+    """What `add_files` was told of the results."""
+    from .files import Output
+
+    names = ("format", "quality", "strip_metadata", "overwrite", "resume", "frames")
+    return Output(**{name: getattr(args, name) for name in names})
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:

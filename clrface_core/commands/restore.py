@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from functools import partial
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..faces.paste import Blending
     from ..faces.select import Detection
     from ..pipeline import Restoration, Restorer
-    from .files import Outcome
+    from .batch import Item, Outcome
 
 DETECTORS = ("yunet", "retinaface_mobile0.25", "retinaface_resnet50")
 ORDERS = ("area", "left-right", "top-bottom", "score")
@@ -93,19 +93,22 @@ def _add_faces(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Restore every input; 1 if any failed."""
     from ..errors import CLRFaceError
-    from .files import check_place, plan, run_jobs
+    from .batch import Batch, run_jobs
+    from .console import report
+    from .files import check_place, plan
 
     try:
-        settings = _settings(args)
-        jobs = plan(args.inputs, args.output, recursive=args.recursive)
+        settings, output = _settings(args), options.output(args)
+        jobs = plan(args.inputs, args.output, recursive=args.recursive, output=output)
     except CLRFaceError as error:
         args.parser.error(str(error))
     check_place(args.output)
     restorer = _restorer(args, settings) if any(job.target for job in jobs) else None
-    work = partial(_restore_aligned if args.aligned else _restore_photos, restorer, settings)
-    records = run_jobs(jobs, work, verb="restoring", quiet=args.quiet, chatty=not (args.quiet or args.json))
-    if args.json:
-        print(json.dumps(_report(args, settings, restorer, records), indent=2))
+    made_with = _made_with(args, settings, restorer)
+    batch = Batch("restoring", output, made_with, quiet=args.quiet, chatty=not (args.quiet or args.json))
+    records = run_jobs(jobs, partial(_restore_aligned if args.aligned else _restore_photos, restorer, settings), batch)
+    if args.json and not report(made_with | {"results": records}):
+        return 1
     return 1 if any(record["error"] for record in records) else 0
 
 
@@ -144,13 +147,13 @@ def _restorer(args: argparse.Namespace, settings: Settings) -> Restorer:
     )
 
 
-def _restore_photos(restorer: Restorer, settings: Settings, sources: Iterable[Path], bar: tqdm) -> Iterator[Outcome]:
+def _restore_photos(restorer: Restorer, settings: Settings, items: Iterable[Item], bar: tqdm) -> Iterator[Outcome]:
     """What became of one photo after the other."""
 
     def progress(state: dict[str, Any]) -> None:
         bar.set_postfix_str(f"step {state['i'] + 1}/{state['total']} of {len(state['faces'])} faces")
 
-    for result in restorer.attempt_photos(sources, *settings, callback=progress):
+    for result in restorer.attempt_photos((photo for _, photo in items), *settings, callback=progress):
         yield result if isinstance(result, Exception) else (result.photo, _described(result))
 
 
@@ -171,13 +174,16 @@ def _described(result: Restoration) -> dict[str, Any]:
     return {"faces": faces, "summary": summary}
 
 
-def _restore_aligned(restorer: Restorer, settings: Settings, sources: Iterable[Path], bar: tqdm) -> Iterator[Outcome]:
+def _restore_aligned(restorer: Restorer, settings: Settings, items: Iterable[Item], bar: tqdm) -> Iterator[Outcome]:
     """Aligned faces, one after the other."""
     from ..pipeline import aligned_crop, is_the_photos
 
-    for source in sources:
+    for _, photo in items:
+        if isinstance(photo, Exception):
+            yield photo
+            continue
         try:
-            crop = aligned_crop(source, restorer.faces.bundle.size)
+            crop = aligned_crop(photo, restorer.faces.bundle.size)
             [restored] = restorer.faces.restore_crops(crop[None], settings.sampling)
             yield restored, {"faces": None, "summary": "aligned face restored"}
         except Exception as error:
@@ -186,22 +192,23 @@ def _restore_aligned(restorer: Restorer, settings: Settings, sources: Iterable[P
             yield error
 
 
-def _report(
-    args: argparse.Namespace, settings: Settings, restorer: Restorer | None, records: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _made_with(args: argparse.Namespace, settings: Settings, restorer: Restorer | None) -> dict[str, Any]:
+    """What decides the results, besides the inputs and how they are written: it heads the report."""
     from .. import __version__
+    from ..models.bundle import default_bundle_path
 
-    faces = None if restorer is None else restorer.faces
     used = {name: value for part in settings for name, value in asdict(part).items()}
-    if faces is not None and used["denoise"] is None:
+    used |= {"aligned": args.aligned, "detector": args.detector, "identity_net": args.identity_net}
+    if restorer is None:
+        return {"clrface": __version__, "settings": used}
+    faces = restorer.faces
+    if used["denoise"] is None:
         used["denoise"] = faces.bundle.refiner.config.t0
     return {
         "clrface": __version__,
-        "model": faces and faces.bundle.name,
-        "device": faces and str(faces.device),
-        "dtype": faces and str(faces.dtype).removeprefix("torch."),
-        "settings": {
-            "aligned": args.aligned, "detector": args.detector, "identity_net": args.identity_net, **used
-        },
-        "results": records,
-    }  # fmt: skip
+        "model": faces.bundle.name,
+        "sha256": hashlib.sha256((args.model or default_bundle_path()).read_bytes()).hexdigest(),
+        "device": str(faces.device),
+        "dtype": str(faces.dtype).removeprefix("torch."),
+        "settings": used,
+    }

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ..errors import CLRFaceError
 from .decode import SLACK, to_photo
+from .opening import load
 from .photo import Photo
-from .read import read_photo
+from .read import photo_of_file, read_photo
 
 
 def as_photo(image: Any) -> Photo:
@@ -47,24 +48,36 @@ def as_photo(image: Any) -> Photo:
 
 
 def _from_pil(image: Image.Image) -> Photo:
-    data = _file_of(image)
+    """The file's own picture where the image is one, as the file knows more than Pillow keeps; else the image's."""
     if image.width < 1 or image.height < 1:
         raise CLRFaceError(f"Expected a picture, got a PIL image of {image.width}x{image.height} px: check it.")
+    data, again = _file_of(image)
+    load("the PIL image", image, data or b"")
+    if data is not None and again is not None and _same_pixels(image, again):
+        return photo_of_file("the PIL image", data)
     return to_photo("the PIL image", image, data, changed=True)
 
 
-def _file_of(image: Image.Image) -> bytes | None:
-    """The file that an opened, not yet changed image was read from: it knows more than Pillow keeps."""
+def _file_of(image: Image.Image) -> tuple[bytes | None, Image.Image | None]:
+    """The file that an image was opened from, and the image as it would be opened anew; None where there is none."""
     if not isinstance(image, ImageFile.ImageFile) or image.tell() != 0:
-        return None
+        return None, None
     stream = getattr(image, "fp", None)
-    if isinstance(stream, io.BytesIO):
-        return stream.getvalue()
     try:
-        path = Path(os.fsdecode(image.filename)) if image.filename else None
-        return path.read_bytes() if path is not None and path.is_file() else None
-    except (OSError, ValueError, TypeError):
-        return None
+        if image.filename:
+            path = Path(os.fsdecode(image.filename))
+            return (path.read_bytes(), Image.open(path)) if path.is_file() else (None, None)
+        if isinstance(stream, io.BytesIO):
+            return stream.getvalue(), Image.open(io.BytesIO(stream.getvalue()))
+    except (OSError, ValueError, TypeError):  # the file is gone, or another by now
+        pass
+    return None, None
+
+
+def _same_pixels(image: Image.Image, again: Image.Image) -> bool:
+    with again:
+        load("the PIL image", again, b"")
+        return again.mode == image.mode and again.size == image.size and again.tobytes() == image.tobytes()
 
 
 def _from_tensor(values: Tensor) -> Photo:

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 from ..errors import CLRFaceError
 from .color import read_coding_of, read_profile, space
 from .metadata import ORIENTATION, read_metadata
-from .opening import load, open_header, strict_pillow
+from .opening import load, strict_pillow
 from .photo import ColorCoding, Metadata, Photo
 from .sixteen_bit import is_16_bit_colour, read_16_bit_colour, upright
 
@@ -34,21 +34,16 @@ def orientation_of(image: Image.Image) -> int:
 def to_photo(name: object, image: Image.Image, data: bytes | None, *, changed: bool = False) -> Photo:
     """A Photo of an opened image, whose pixels are loaded now.
 
-    data: the file it came from, where known: 16-bit colours and some labels stand only there. changed: the image may
-    differ from its file by now; then its own 8 bits count.
+    data: the file it came from, where known: 16-bit colours and some labels stand only there. changed: the pixels
+    are no longer those of the file, only its labels hold.
     """
     # Of a TIFF, Pillow forgets both when it loads (and turns) the pixels.
-    header = open_header(name, data) if changed and data is not None else image
-    stated, metadata = orientation_of(header), _metadata(header) if image.format == "TIFF" else None
-    image = load(name, image, data or b"")
-    remaining, values = orientation_of(image), None
-    if data is not None and is_16_bit_colour(image, data):
-        values = read_16_bit_colour(data, image, stated, remaining)
-        if values is None and not changed:
-            raise CLRFaceError(
-                f"Expected 16-bit colours in a common layout, got {name} in an unusual one: save it as a 16-bit PNG."
-            )
-    if values is None:
+    stated, metadata = orientation_of(image), _metadata(image) if image.format == "TIFF" else None
+    image = image if changed else load(name, image, data or b"")
+    remaining = orientation_of(image)
+    if data is not None and not changed and is_16_bit_colour(image, data):
+        values = read_16_bit_colour(name, data, image, stated, remaining)
+    else:
         values = upright(_values(name, image), remaining)
     return photo_of_values(values, image, data, metadata or _metadata(image))
 
@@ -101,16 +96,12 @@ def _values(name: object, image: Image.Image) -> np.ndarray:
 def _deep_grey(image: Image.Image) -> np.ndarray:
     """16-bit grey (H,W,1 or 2) uint16."""
     grey = np.asarray(image).astype(np.uint16)
-    if image.format == "TIFF" and _tag(image, 262) == 0:  # zero is white: Pillow turns 8 bits round, but not 16
-        grey = 65535 - grey
+    if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0:
+        grey = 65535 - grey  # zero is white: Pillow turns 8 bits round, but not 16
     key = image.info.get("transparency")
     if key is None:
         return grey[..., None]
     return np.stack([grey, np.where(grey == key, 0, 65535).astype(np.uint16)], -1)
-
-
-def _tag(image: Image.Image, tag: int) -> Any:
-    return getattr(image, "tag_v2", {}).get(tag)
 
 
 def scaled(name: object, values: np.ndarray) -> np.ndarray:

@@ -147,15 +147,17 @@ def _text(image: Image.Image) -> tuple[tuple[str, str], ...]:
 
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:
-    """The resolution, where the file states one: of JPEG and TIFF, Pillow makes one up."""
-    tags = getattr(image, "tag_v2", None)
-    if tags is not None and (282 not in tags or tags.get(296, 2) == 1):
-        return None
-    if image.format in ("JPEG", "MPO") and image.info.get("jfif_unit") not in (1, 2) and 282 not in image.getexif():
-        return None
+    """The resolution where the file states one, itself or in its EXIF: Pillow makes one up for JPEG and TIFF."""
+    pair = None if image.format == "TIFF" else image.info.get("dpi")
+    if image.format in ("JPEG", "MPO") and image.info.get("jfif_unit") not in (1, 2):
+        pair = None
     try:
-        across, down = (float(value) for value in image.info["dpi"])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        if pair is None:
+            exif = image.getexif()
+            unit = {2: 1, 3: 2.54}[exif.get(296, 2)]
+            pair = float(exif[282]) * unit, float(exif.get(283, exif[282])) * unit
+        across, down = (float(value) for value in pair)
+    except Exception:  # not there, or a broken block
         return None
     good = all(math.isfinite(value) and 0.01 < value < 100_000 for value in (across, down))
     return (across, down) if good else None

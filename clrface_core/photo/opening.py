@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ..errors import CLRFaceError
-from .formats import FOREIGN_SUFFIXES, FORMATS
+from .formats import FORMATS
+from .png import damaged_chunk
 
 MAX_PIXELS = 178_000_000
 """Largest picture read, in pixels: Pillow's own limit, beyond which a file is more likely an attack."""
@@ -71,6 +72,8 @@ def load(name: object, image: Image.Image, data: bytes) -> Image.Image:
             if mended is None:
                 raise CLRFaceError(damaged(name, error)) from error
             image = mended
+    if image.format == "PNG" and (name_of_part := damaged_chunk(data)):
+        raise CLRFaceError(damaged(name, ValueError(f"wrong checksum of {name_of_part.decode('latin-1')}")))
     return image
 
 
@@ -138,8 +141,6 @@ def _too_large(name: object, size: str) -> str:
 
 
 def _unknown(name: object) -> str:
-    if str(name).lower().endswith(FOREIGN_SUFFIXES):
-        return f"Expected a picture in a common format, got {name}, which is none: export it as JPEG, PNG or TIFF."
     return (
         f"Expected a picture in a common format, got {name}, which is damaged or of another kind: "
         "save it as JPEG, PNG, WebP or TIFF."

@@ -18,20 +18,31 @@ def chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and body of every chunk before the pixels."""
-    place = len(SIGNATURE)
+def chunks(data: bytes, *, to_the_end: bool = False) -> Iterator[tuple[bytes, bytes, bool]]:
+    """Name, body and wholeness (its checksum holds) of every chunk, those before the pixels or all."""
+    view, place = memoryview(data), len(SIGNATURE)
     while place + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, place)
-        if name in (b"IDAT", b"IEND"):
+        if name == b"IDAT" and not to_the_end:
             return
-        yield name, data[place + 8 : place + 8 + length]
-        place += 12 + length
+        end = place + 8 + length
+        yield name, data[place + 8 : end], data[end : end + 4] == struct.pack(">I", zlib.crc32(view[place + 4 : end]))
+        if name == b"IEND":
+            return
+        place = end + 4
+
+
+def damaged_chunk(data: bytes) -> bytes | None:
+    """The name of a chunk needed for the pixels whose checksum fails: Pillow may draw it all the same."""
+    for name, _, whole in chunks(data, to_the_end=True):
+        if not whole and (name[:1].isupper() or name in (b"tRNS", b"fdAT", b"fcTL")):
+            return name
+    return None
 
 
 def read_coding(data: bytes) -> ColorCoding:
     """What the chunks cICP, gAMA, cHRM and sRGB say."""
-    found = dict(chunks(data))
+    found = {name: body for name, body, whole in chunks(data) if whole}
     cicp, gamma, chrm, srgb = (found.get(name, b"") for name in (b"cICP", b"gAMA", b"cHRM", b"sRGB"))
     return ColorCoding(
         (cicp[0], cicp[1], cicp[2], cicp[3]) if len(cicp) == 4 else None,

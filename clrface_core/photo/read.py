@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..errors import CLRFaceError
 from .decode import to_photo
+from .formats import FOREIGN_SUFFIXES
 from .opening import damaged, open_header, read_bytes, shown, strict_pillow
 from .photo import Photo
 from .tiff import unusual_photo
@@ -24,8 +25,11 @@ def read_photo(path: str | Path) -> Photo:
     Raises CLRFaceError where there is no such file, it is no picture, is damaged or cut short, holds more than
     MAX_PIXELS, has values of an unknown range, or needs a package that is not installed (HEIC, JPEG XL).
     """
-    data = read_bytes(Path(path))
-    name = shown(path)
+    return photo_of_file(shown(path), _content(Path(path)))
+
+
+def photo_of_file(name: object, data: bytes) -> Photo:
+    """The Photo in the bytes of a file, see `read_photo`."""
     if (unusual := unusual_photo(name, data)) is not None:
         return unusual
     image = open_header(name, data)
@@ -37,8 +41,7 @@ def read_frames(path: str | Path) -> Iterator[Photo]:
 
     Each is as `read_photo` would give it, with its `duration` where the file is an animation. CLRFaceError likewise.
     """
-    data = read_bytes(Path(path))
-    name = shown(path)
+    name, data = shown(path), _content(Path(path))
     count = count_frames(open_header(name, data)) if unusual_photo(name, data) is None else 1
     if count == 1:
         yield read_photo(path)
@@ -53,6 +56,25 @@ def read_frames(path: str | Path) -> Iterator[Photo]:
         photo = to_photo(name, image, data if number == 0 else None)
         duration = image.info.get("duration")
         yield replace(photo, duration=float(duration) if duration is not None else None)
+
+
+def count_frames_of(path: str | Path) -> int:
+    """How many frames or pages a picture file holds; 1 also where it cannot be read."""
+    try:
+        data = _content(Path(path))
+        unusual = unusual_photo(path, data)
+        return count_frames(open_header(path, data)) if unusual is None else 1
+    except CLRFaceError:
+        return 1
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of the file. A camera's raw file looks like a TIFF, of which one would get the small preview only."""
+    if path.suffix.lower() in FOREIGN_SUFFIXES and path.is_file():
+        raise CLRFaceError(
+            f"Expected a picture as JPEG, PNG, WebP, TIFF or the like, got {shown(path)}: export it as one of these."
+        )
+    return read_bytes(path)
 
 
 def count_frames(image: Image.Image) -> int:

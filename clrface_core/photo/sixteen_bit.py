@@ -19,11 +19,11 @@ def is_16_bit_colour(image: Image.Image, data: bytes) -> bool:
     return image.format == "PNG" and data[24] == 16  # the bit depth of the header chunk
 
 
-def read_16_bit_colour(data: bytes, image: Image.Image, stated: int, remaining: int) -> np.ndarray | None:
+def read_16_bit_colour(name: object, data: bytes, image: Image.Image, stated: int, remaining: int) -> np.ndarray:
     """The full values (H,W,3 or 4) uint16 of a picture that Pillow has read with 8 bits, upright.
 
     stated, remaining: the EXIF orientation in the file, and what of it Pillow has not undone.
-    OpenCV keeps the low bytes but knows fewer kinds of files: its high bytes must be those of Pillow, else None.
+    OpenCV keeps the low bytes but knows fewer kinds of files: its high bytes must be those of Pillow.
     """
     cv2 = opencv()
     transparent = "transparency" in image.info or "A" in image.mode.upper()
@@ -34,7 +34,9 @@ def read_16_bit_colour(data: bytes, image: Image.Image, stated: int, remaining: 
         for candidate in (upright(values, stated), values):
             if candidate.shape == high.shape and not ((candidate[..., :3] >> 8) - high[..., :3]).any():
                 return candidate
-    return None
+    raise CLRFaceError(
+        f"Expected 16-bit colours in a common layout, got {name} in an unusual one: save it as a 16-bit PNG."
+    )
 
 
 def opencv() -> ModuleType:

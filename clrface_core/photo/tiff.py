@@ -14,7 +14,7 @@ from PIL import TiffImagePlugin
 
 from ..errors import CLRFaceError
 from .decode import orientation_of, photo_of_values, scaled
-from .metadata import put_in_directory, read_metadata
+from .metadata import ORIENTATION, put_in_directory, read_metadata
 from .opening import MAX_PIXELS, load, open_header
 from .photo import Metadata, Photo
 from .sixteen_bit import opencv, upright
@@ -40,21 +40,24 @@ def unusual_photo(name: object, data: bytes) -> Photo | None:
     samples, bits = tags.get(SAMPLES, [1])[0], tags.get(BITS, [1])[0]
     floats = tags.get(FORMAT, [1])[0] == 3
     planes = tags.get(PLANAR, [1])[0] == 2 and samples > 1 and bits > 8
-    if not planes and not (floats and (samples > 1 or bits != 32)):
+    white_is_zero = tags.get(PHOTOMETRIC, [1])[0] == 0 and samples == 1 and bits == 16 and not floats
+    if not (planes or white_is_zero) and not (floats and (samples > 1 or bits != 32)):
         return None
-    if tags.get(PHOTOMETRIC, [2])[0] not in (1, 2) or samples > 4 or bits not in (16, 32, 64):
+    if tags.get(PHOTOMETRIC, [2])[0] not in (0, 1, 2) or samples > 4 or bits not in (16, 32, 64):
         raise CLRFaceError(f"Expected a TIFF with grey or RGB colours, got {name} of another kind: save it as PNG.")
     if tags[WIDTH][0] * tags[HEIGHT][0] > MAX_PIXELS:
         raise CLRFaceError(f"Expected at most {MAX_PIXELS // 10**6} megapixels, got {name}: make it smaller first.")
     first = _plane(data, order, entries, tags, 0)
     image = open_header(name, first)
     metadata = read_metadata(image)
-    if planes:
+    if planes or white_is_zero:
         files = [first] + [_plane(data, order, entries, tags, number) for number in range(1, samples)]
         values = np.stack([np.asarray(load(name, open_header(name, file), file)) for file in files], -1)
     else:
-        values = upright(_float_values(name, data), orientation_of(image))
+        values = upright(_float_values(name, _unturned(data, order)), orientation_of(image))
     values = values.astype(np.uint16) if bits == 16 and not floats else scaled(name, values)
+    if white_is_zero:
+        values = 65535 - values
     return replace(photo_of_values(values, image, None, metadata), frames_left_out=pages - 1)
 
 
@@ -99,7 +102,9 @@ def _plane(data: bytes, order: str, entries: Entries, tags: dict[int, list[int]]
     samples = tags[SAMPLES][0]
     entries = {tag: entry for tag, entry in entries.items() if tag not in (EXTRA, 320)}
     tail = b"\0" * (len(data) % 2)
-    for tag, number_of in ((BITS, tags[BITS][0]), (FORMAT, tags.get(FORMAT, [1])[0])):
+    kind = tags.get(FORMAT, [1])[0]
+    # Floats of 64 bits are opened for their labels only, which Pillow does of 32.
+    for tag, number_of in ((BITS, 32 if kind == 3 else tags[BITS][0]), (FORMAT, kind)):
         entries[tag] = (3, 1, struct.pack(order + "HH", number_of, 0))
     for tag in (SAMPLES, PHOTOMETRIC, PLANAR):
         entries[tag] = (3, 1, struct.pack(order + "HH", 1, 0))
@@ -116,6 +121,16 @@ def _plane(data: bytes, order: str, entries: Entries, tags: dict[int, list[int]]
         directory += struct.pack(order + "HHI4s", tag, *entries[tag])
     place = struct.pack(order + "I", len(data) + len(tail))
     return data[:4] + place + data[8:] + tail + directory + b"\0\0\0\0"
+
+
+def _unturned(data: bytes, order: str) -> bytes:
+    """The file with orientation 1: some versions of OpenCV turn the values, some do not."""
+    place = struct.unpack_from(order + "I", data, 4)[0]
+    for index, tag in enumerate(_entries(data, order)):
+        if tag == ORIENTATION:
+            at = place + 2 + 12 * index + 8
+            return data[:at] + struct.pack(order + "HH", 1, 0) + data[at + 4 :]
+    return data
 
 
 def _float_values(name: object, data: bytes) -> np.ndarray:

@@ -11,12 +11,14 @@ LEVELS = 256
 
 GREY = 0.5 / 255
 """How far apart the channels of a grey pixel may lie."""
-BLOCK = 8
+BLOCK = 16
 """Over how many pixels chroma is averaged before it is judged: JPEG's own grid, whose noise this takes away."""
-TOLERANCE = 3.0 / 255
-"""How far the chroma of any block may lie from the photo's one curve."""
-TYPICAL = 1.5 / 255
-"""How far, in the root mean square over all blocks."""
+SMOOTH = 2.0
+TOLERANCE = 10 / 255
+"""How far the chroma of any block may lie from the photo's one curve: clipped highlights and hard edges of a JPEG come to 9,
+lips and cheeks coloured by hand to 20 and more."""
+TYPICAL = 2 / 255
+"""How far, in the root mean square over all blocks: a sepia JPEG of quality 40 comes to 2, a pale colour photo to 5."""
 
 
 def keep_tone(original: Tensor, restored: Tensor) -> Tensor:
@@ -45,14 +47,23 @@ def keep_tone(original: Tensor, restored: Tensor) -> Tensor:
 
 def tint_of(picture: Tensor) -> Tensor | None:
     """The chroma (2,256) of each level of luma of a picture (3,H,W) of one tint; None for any other picture."""
-    height, width = picture.shape[1:]
-    block = max(1, min(BLOCK, height // 8, width // 8))
-    luma, chroma = _split(avg_pool2d(picture[None], block)[0])
-    curve = _curve(luma, chroma, smooth=4.0)
-    away = (chroma - _look_up(curve, luma)).square().sum(0).sqrt()
-    if float(away.max()) > TOLERANCE or float(away.square().mean().sqrt()) > TYPICAL:
+    step = max(1, min(picture.shape[1:]) // 256)
+    if _distance(picture[:, ::step, ::step], 1)[1] > 3 * TYPICAL:  # most photos of many colours are known at a glance
         return None
-    return _curve(*_split(picture), smooth=2.0)
+    block = max(1, min(BLOCK, *(side // 8 for side in picture.shape[1:])))
+    curve, typical, most = _distance(picture, block)
+    return curve if typical <= TYPICAL and most <= TOLERANCE else None
+
+
+def _distance(picture: Tensor, block: int) -> tuple[Tensor, float, float]:
+    """The curve of chroma over luma that fits best; how far from it blocks of the picture lie, typically and at most.
+
+    Chroma is compared pixel by pixel and only then averaged, as a curve that bends has no meaning for means.
+    """
+    luma, chroma = _split(picture)
+    curve = _curve(luma, chroma)
+    away = avg_pool2d((chroma - _look_up(curve, luma))[None], block)[0].square().sum(0).sqrt()
+    return curve, float(away.square().mean().sqrt()), float(away.max())
 
 
 def _split(rgb: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,14 +79,14 @@ def _joined(luma: Tensor, chroma: Tensor) -> Tensor:
     return torch.cat([red, green, blue])
 
 
-def _curve(luma: Tensor, chroma: Tensor, smooth: float) -> Tensor:
-    """Mean chroma (2,256) by level of luma, smoothed over `smooth` levels; levels without pixels follow the others."""
+def _curve(luma: Tensor, chroma: Tensor) -> Tensor:
+    """Mean chroma (2,256) by level of luma, smoothed over a few levels; levels without pixels follow the others."""
     index = (luma.flatten().clamp(0, 1) * (LEVELS - 1)).round().long()
     counts = torch.bincount(index, minlength=LEVELS).double()
     sums = torch.stack([torch.bincount(index, plane.flatten().double(), LEVELS) for plane in chroma])
     distance = torch.arange(LEVELS, device=luma.device).double()
     distance = distance[:, None] - distance[None]
-    near = torch.exp(-0.5 * (distance / smooth) ** 2) + 1e-12 * torch.exp(-0.5 * (distance / 64) ** 2)
+    near = torch.exp(-0.5 * (distance / SMOOTH) ** 2) + 1e-12 * torch.exp(-0.5 * (distance / 64) ** 2)
     return ((sums @ near) / (counts @ near).clamp_min(1e-300)).float()
 
 

@@ -1,0 +1,233 @@
+"""Jobs to results: one bad file is reported in a sentence and stops none of the others; what is done stays done.
+
+A result carries what it was made from in a note of its own (see `photo.replace_file`), not in a journal beside it:
+so the two appear in one rename, two processes share nothing, folders may be moved, and no file is left behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from .. import __version__
+from ..errors import CLRFaceError
+from ..photo import (
+    Photo,
+    as_photo,
+    read_frames,
+    read_note,
+    read_photo,
+    remove_leftovers,
+    write_frames,
+    write_photo,
+)
+from ..photo.opening import read_bytes, shown
+from .console import complain, say
+from .files import Job, Output
+
+Item = tuple[Job, "Photo | Exception"]
+"""A job, and its picture or why there is none."""
+
+Outcome = tuple["Photo | Tensor", dict[str, Any]] | Exception
+"""A result and what the record should say of it; or why there is none."""
+
+Work = Callable[[Iterable[Item], tqdm], Iterator[Outcome]]
+"""(items, progress bar) to one outcome each, in their order. An item is asked for when its turn comes; its error is its
+outcome."""
+
+BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"II*\0", b"MM\0*", b"GIF8")
+"""How files of the kinds that are written begin, but for AVIF."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How a command does its jobs.
+
+    verb: of the progress bar, such as "restoring". made_with: all that decides what the results are, besides the
+    input and `output`: settings, and the model's checksum. chatty: a line per result. quiet: only lines about errors.
+    """
+
+    verb: str
+    output: Output
+    made_with: Mapping[str, Any]
+    quiet: bool = False
+    chatty: bool = True
+
+
+def run_jobs(jobs: Sequence[Job], work: Work, batch: Batch) -> list[dict[str, Any]]:
+    """Do every job; one record each: input, output, seconds, error, and what `work` says.
+
+    Also "skipped" where --resume found it done, and "frames_left_out". Progress goes to standard error where that is a
+    terminal. A line per result on standard output is made of the record's "summary".
+    """
+    for folder in {job.target.parent for job in jobs if job.target is not None}:
+        remove_leftovers(folder)
+    records = []
+    shows = not batch.quiet and sys.stderr is not None and sys.stderr.isatty()
+    stream = sys.stderr if shows else io.StringIO()
+    with tqdm(total=len(jobs), desc=batch.verb, unit="picture", disable=not shows, file=stream) as bar:
+        begun: deque[_Begun] = deque()
+        outcomes = work(_items(jobs, batch, begun, bar), bar)
+        start = time.perf_counter()
+        for job in jobs:
+            first = next(outcomes)
+            record = _record(job, begun.popleft(), first, outcomes, batch)
+            record["seconds"] = round(time.perf_counter() - start, 3)
+            start = time.perf_counter()
+            _tell(job, record, batch)
+            records.append(record)
+            bar.update()
+    return records
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What is known of a job when its pictures go to work: how many they are, and the note of its result."""
+
+    pictures: int = 1
+    left_out: int = 0
+    note: str = ""
+
+
+class _DoneBefore(Exception):
+    """The outcome of a job whose result is there already."""
+
+
+def _items(jobs: Sequence[Job], batch: Batch, begun: deque[_Begun], bar: tqdm) -> Iterator[Item]:
+    """The pictures of the jobs, one or several each; what is known of a job is appended to `begun` before its first."""
+    for job in jobs:
+        bar.set_postfix_str(shown(job.source.name))
+        try:
+            note, photos = _begin(job, batch)
+        except Exception as error:
+            begun.append(_Begun())
+            yield job, error
+            continue
+        begun.append(_Begun(len(photos), photos[0].frames_left_out, note))
+        for photo in photos:
+            yield job, photo
+
+
+def _begin(job: Job, batch: Batch) -> tuple[str, list[Photo]]:
+    """The note that the result will bear, and the pictures to be done; `_DoneBefore` where there is nothing to do."""
+    if job.target is None:
+        raise CLRFaceError(job.problem)
+    note = _made_from(job, batch)
+    if _is_done(job.target, note, batch.output):
+        raise _DoneBefore
+    return note, _read(job.source, batch.output.frames)
+
+
+def _record(
+    job: Job, begun: _Begun, first: Outcome, outcomes: Iterator[Outcome], batch: Batch
+) -> dict[str, Any]:
+    """What became of a job: its outcomes, `first` and those after it, are written to its target."""
+    record: dict[str, Any] = {"input": str(job.source), "output": None, "error": None}
+    results = [first, *islice(outcomes, begun.pictures - 1)]
+    try:
+        failed = next((each for each in results if isinstance(each, Exception)), None)
+        if failed is not None:
+            raise failed
+        return record | _write(job, begun, results, batch.output) | {"output": str(job.target)}  # type: ignore[arg-type]
+    except _DoneBefore:
+        return record | {"skipped": True, "summary": "done before", "output": str(job.target)}
+    except (CLRFaceError, OSError, MemoryError, RuntimeError) as error:
+        return record | {"error": _sentence(error)}
+
+
+def _write(
+    job: Job, begun: _Begun, results: Sequence[tuple[Photo | Tensor, dict[str, Any]]], output: Output
+) -> dict[str, Any]:
+    """Write the results of a job; what its record should say besides the output."""
+    assert job.target is not None
+    writing: dict[str, Any] = {"quality": output.quality, "strip_metadata": output.strip_metadata, "note": begun.note}
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    if len(results) > 1:
+        write_frames(job.target, [as_photo(result) for result, _ in results], **writing)
+        extras = [extra for _, extra in results]
+        return {"frames": extras, "summary": f"{len(results)} frames, the first: {extras[0].pop('summary', None)}"}
+    result, extra = results[0]
+    write_photo(job.target, result, **writing)
+    return extra | ({"frames_left_out": begun.left_out} if begun.left_out else {})
+
+
+def _tell(job: Job, record: dict[str, Any], batch: Batch) -> None:
+    summary = record.pop("summary", None)
+    if record["error"] is not None:
+        complain(f"clrface: {shown(job.source)}: {record['error']}")
+    elif batch.chatty:
+        say(f"{shown(job.source)} -> {shown(job.target)}: {summary} ({record['seconds']:.1f} s)")
+    if record.get("frames_left_out") and not batch.quiet:
+        count = record["frames_left_out"]
+        frames = "1 more frame or page was" if count == 1 else f"{count} more frames or pages were"
+        complain(f"clrface: {shown(job.source)}: {frames} left out: --frames all takes them too.")
+
+
+def _read(source: Path, frames: str) -> list[Photo]:
+    """The picture, or all frames of it."""
+    try:
+        return list(read_frames(source)) if frames == "all" else [read_photo(source)]
+    except (CLRFaceError, MemoryError, OSError):
+        raise
+    except Exception as error:  # whatever a reader trips over is the file's fault and ends none of the other jobs
+        raise CLRFaceError(f"Expected a whole picture, got a damaged one ({type(error).__name__}: {error}).") from error
+
+
+def _made_from(job: Job, batch: Batch) -> str:
+    """What the result is made from, as one number: the input's content and name, settings, model, program."""
+    how = {key: value for key, value in asdict(batch.output).items() if key not in ("overwrite", "resume")}
+    parts = [__version__, job.source.name, how, dict(batch.made_with)]
+    text = json.dumps(parts, sort_keys=True, default=str).encode()
+    return hashlib.sha256(hashlib.sha256(read_bytes(job.source)).digest() + text).hexdigest()
+
+
+def _is_done(target: Path, note: str, output: Output) -> bool:
+    """Whether --resume finds the result there. CLRFaceError where a file is in the way that clrface did not write."""
+    if not target.exists():
+        return False
+    found = read_note(target)
+    if found is not None:
+        return output.resume and found == (note, True)
+    if not output.overwrite and not (output.resume and _is_cut_short(target)):
+        raise CLRFaceError(
+            f"Expected a free name for the result, but {target} is there and clrface did not write it: "
+            "add --overwrite, or change -o."
+        )
+    return False
+
+
+def _is_cut_short(target: Path) -> bool:
+    """Whether a file begins as a picture of ours and cannot be read."""
+    try:
+        beginning = target.read_bytes()[:12]
+        if not beginning or beginning.startswith(BEGINNINGS) or beginning[4:8] == b"ftyp":
+            read_photo(target)
+    except CLRFaceError:
+        return True
+    return False
+
+
+def _sentence(error: Exception) -> str:
+    """The error for the user; what is no fault of input, disk or memory is a bug and goes on as it is."""
+    from ..precision import ran_out_of_memory
+
+    if isinstance(error, CLRFaceError):
+        return str(error)
+    if isinstance(error, OSError):
+        what = error.filename or "the file"
+        return f"Expected to read and write {what}, but got {error.strerror or error}: check it and the disk."
+    if ran_out_of_memory(error):
+        return "Expected it to fit into memory, but that ran out: use a smaller --batch-size or picture."
+    raise error
