@@ -44,8 +44,8 @@ class RefinerStage(Stage):
 
     name = "refiner"
 
-    def __init__(self, bundle: Bundle, judges: Judges, settings: dict[str, Any]) -> None:
-        super().__init__(bundle, judges, settings)
+    def __init__(self, bundle: Bundle, judges: Judges, settings: dict[str, Any], accelerator: Any) -> None:
+        super().__init__(bundle, judges, settings, accelerator)
         self.config = bundle.refiner.config
         self.schedule = SCHEDULES[self.config.schedule]()
 
