@@ -17,7 +17,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "import-vq", help="take a public VQ autoencoder as the first stage of a training run", allow_abbrev=False,
         description="Write DIR/vq.safetensors from a first stage of CompVis latent-diffusion or diffusers (VQModel), "
-        "say vq-f4, with its latents brought to mean 0 and variance 1 on some faces. `clrface train` goes on from there.",
+        "say vq-f4, with its latents brought to mean 0 and variance 1 on some faces: `clrface train` starts from it.",
     )  # fmt: skip
     parser.set_defaults(run=run)
     parser.add_argument("file", type=Path, metavar="FILE", help="the first stage, or a whole checkpoint (.safetensors)")
