@@ -110,9 +110,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path, original: VQModel) -> None:
         ("decoder.conv_in.weight", torch.zeros(128, 3), "of shape"),
     ],
 )
-def test_an_odd_file_is_named(
-    tmp_path: Path, original: VQModel, key: str, value: torch.Tensor, message: str
-) -> None:
+def test_an_odd_file_is_named(tmp_path: Path, original: VQModel, key: str, value: torch.Tensor, message: str) -> None:
     save_file(dict(original.state_dict()) | {key: value}, tmp_path / "odd.safetensors")
     with pytest.raises(CLRFaceError, match=message) as caught:
         import_vq(tmp_path / "odd.safetensors")
