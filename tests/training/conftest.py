@@ -44,8 +44,8 @@ def shard(shard_of: Callable[[int], Path]) -> Path:
 
 @pytest.fixture
 def small_shard(shard_of: Callable[[int], Path]) -> Path:
-    """Faces of 64 px, which is what the tiny model restores."""
-    return shard_of(64)
+    """Faces of 128 px: the tiny model restores 64."""
+    return shard_of(128)
 
 
 @pytest.fixture
