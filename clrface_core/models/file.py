@@ -174,12 +174,12 @@ def _read_network(file: Any, path: Path | str, name: str, config: Any, device: t
     for key in sorted(found - wanted):
         raise _misfit(path, f"{reprlib.repr(key)} does not belong there")
     for key, value in state.items():
-        state[key] = _read_tensor(file, path, f"{name}.{key}", tuple(value.shape)).to(device)
+        state[key] = read_tensor(file, path, f"{name}.{key}", tuple(value.shape)).to(device)
     network.load_state_dict(state, assign=True)
     return network.eval().requires_grad_(False)
 
 
-def _read_tensor(file: Any, path: Path | str, key: str, shape: tuple[int, ...]) -> torch.Tensor:
+def read_tensor(file: Any, path: Path | str, key: str, shape: tuple[int, ...]) -> torch.Tensor:
     """One tensor in float32, checked before and after it is read."""
     stored = file.get_slice(key)
     found = tuple(stored.get_shape())

@@ -45,7 +45,7 @@ class VQConfig:
                 f"The VQ needs 3 to 6 channel multipliers (compression 4, 8, 16 or 32), got {len(self.ch_mult)}: "
                 "give ch_mult one entry per resolution."
             )
-        odd = [m for m in self.ch_mult if self.norm_groups and self.ch * m % self.norm_groups]
+        odd = [m for m in (1, *self.ch_mult) if self.norm_groups and self.ch * m % self.norm_groups]
         if odd:
             raise CLRFaceError(
                 f"Every VQ width must be a multiple of norm_groups={self.norm_groups}, got {self.ch * odd[0]}: "
@@ -317,6 +317,12 @@ def _one_by_one(network: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
     if batch.device.type != "cpu" or torch.is_grad_enabled() or len(batch) < 2:
         return network(batch)
     return torch.cat([network(part) for part in batch.split(1)])
+
+
+def scale_of(z: Tensor) -> tuple[Tensor, float]:
+    """The mean of latents (B,C,h,w) per channel, (C,), and their standard deviation around it, over all channels."""
+    mean = z.mean((0, 2, 3))
+    return mean, float((z - mean[:, None, None]).std())
 
 
 @torch.no_grad()

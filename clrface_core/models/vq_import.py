@@ -19,14 +19,16 @@ conv_in, conv_out, quant_conv, quantize.embedding and post_quant_conv have one n
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
-
 from ..errors import CLRFaceError
+from .checked import config_from_json
+from .file import open_tensors, read_tensor
+from .unfilled import unfilled
 from .vq import VQConfig, VQModel
+
+Shape = tuple[int, ...]
 
 _RENAMES = (
     (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),
@@ -49,65 +51,63 @@ def import_vq(path: Path | str) -> VQModel:
     Its latents keep their own scale: call `standardise_latents` before training a refiner on them.
     Raises CLRFaceError for files that are not such a first stage (missing, superfluous or odd tensors named).
     """
-    try:
-        state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CLRFaceError(
-            f"Expected a VQ first stage as .safetensors at {path}, could not read it ({error}): convert it first."
-        ) from error
-    renamed = to_ldm_names(state)
-    model = VQModel(infer_config(renamed, path))
-    wanted = model.state_dict()
-    odd = sorted(wanted.keys() ^ renamed.keys())
-    if odd:
-        where = "lacks" if odd[0] in wanted else "also holds"
-        raise CLRFaceError(
-            f"Expected the tensors of a VQ first stage in {path}, but it {where} {odd[0]}: use another file."
-        )
-    for key, value in wanted.items():
-        given = renamed[key].float()
-        # diffusers keeps the attention's projections as linear layers; a 1x1 convolution has the same numbers.
-        renamed[key] = given[:, :, None, None] if given.ndim == 2 and value.ndim == 4 else given
-        if renamed[key].shape != value.shape:
+    with open_tensors(path, "a VQ first stage") as file:
+        names = to_ldm_names(file.keys())
+        shapes = {key: tuple(file.get_slice(name).get_shape()) for key, name in names.items()}
+        with unfilled(at_most=len(names) + 100, source=str(path)):
+            model = VQModel(infer_config(shapes, path))
+        state = model.state_dict()
+        for odd in sorted(state.keys() ^ names.keys()):
+            where = "lacks" if odd in state else "also holds"
             raise CLRFaceError(
-                f"Expected {key} of shape {tuple(value.shape)} in {path}, got {tuple(given.shape)}: use another file."
+                f"Expected the tensors of a VQ first stage in {path}, but it {where} {odd[:100]}: use another file."
             )
-    model.load_state_dict(renamed)
-    return model.eval()
+        for key, value in state.items():
+            wanted = tuple(value.shape)
+            # diffusers keeps the attention's projections as linear layers; a 1x1 convolution has the same numbers.
+            flat = len(shapes[key]) == 2 and wanted[2:] == (1, 1)
+            state[key] = read_tensor(file, path, names[key], wanted[:2] if flat else wanted).view(wanted)
+    model.load_state_dict(state, assign=True)
+    return model.eval().requires_grad_(False)
 
 
-def to_ldm_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of an autoencoder under LDM's names, whichever of the two layouts they came in."""
-    kept = {key.removeprefix("first_stage_model."): value for key, value in state.items()}
+def to_ldm_names(names: Iterable[str]) -> dict[str, str]:
+    """LDM's names of an autoencoder's tensors, and what the file calls them, whichever of the two layouts it has."""
+    kept = {name.removeprefix("first_stage_model."): name for name in names}
     roots = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.", "quantize.embedding.")
-    kept = {key: value for key, value in kept.items() if key.startswith(roots)}
-    ups = [int(match[1]) for match in (re.match(r"decoder\.up_blocks\.(\d+)\.", key) for key in kept) if match]
-    coarsest = max(ups, default=0)
+    kept = {key: name for key, name in kept.items() if key.startswith(roots)}
+    ups = (re.match(r"decoder\.up_blocks\.(\d{1,2})\.", key) for key in kept)
+    coarsest = max((int(match[1]) for match in ups if match), default=0)
 
     def rename(key: str) -> str:
         for pattern, replacement in _RENAMES:
             key = re.sub(pattern, replacement, key)
-        key = re.sub(r"\.up_blocks\.(\d+)\.resnets\.", lambda m: f".up.{coarsest - int(m[1])}.block.", key)
-        return re.sub(r"\.up_blocks\.(\d+)\.upsamplers\.0\.", lambda m: f".up.{coarsest - int(m[1])}.upsample.", key)
+        return re.sub(
+            r"\.up_blocks\.(\d{1,2})\.(resnets|upsamplers\.0)\.",
+            lambda m: f".up.{coarsest - int(m[1])}.{'block' if m[2] == 'resnets' else 'upsample'}.",
+            key,
+        )
 
-    return {rename(key): value for key, value in kept.items()}
+    return {rename(key): name for key, name in kept.items()}
 
 
-def infer_config(state: dict[str, Tensor], path: Path | str) -> VQConfig:
+def infer_config(shapes: dict[str, Shape], path: Path | str) -> VQConfig:
     """The config that LDM-named tensors imply. Attention inside the levels is not supported (f=4 has none)."""
     try:
-        ch = state["encoder.conv_in.weight"].shape[0]
-        levels = 1 + max(int(key.split(".")[2]) for key in state if key.startswith("encoder.down."))
-        blocks = 1 + max(int(key.split(".")[4]) for key in state if key.startswith("encoder.down.0.block."))
-        widths = [state[f"encoder.down.{level}.block.{blocks - 1}.conv2.weight"].shape[0] for level in range(levels)]
-        n_embed, embed_dim = state["quantize.embedding.weight"].shape
-        z_channels = state["encoder.conv_out.weight"].shape[0]
-    except (KeyError, ValueError) as error:
+        ch = shapes["encoder.conv_in.weight"][0]
+        levels = 1 + max(int(key.split(".")[2]) for key in shapes if key.startswith("encoder.down."))
+        blocks = 1 + max(int(key.split(".")[4]) for key in shapes if key.startswith("encoder.down.0.block."))
+        widths = [shapes[f"encoder.down.{level}.block.{blocks - 1}.conv2.weight"][0] for level in range(levels)]
+        n_embed, embed_dim = shapes["quantize.embedding.weight"]
+        z_channels = shapes["encoder.conv_out.weight"][0]
+    except (KeyError, IndexError, ValueError) as error:
         raise CLRFaceError(
-            f"Expected a VQ first stage (encoder, quantize.embedding, decoder) in {path}, but {error} is not there: "
-            "a plain VAE or a whole checkpoint of another model does not fit."
+            f"Expected a VQ first stage (encoder, quantize.embedding, decoder) in {path}, but {str(error)[:100]} is "
+            "not there: a plain VAE or a whole checkpoint of another model does not fit."
         ) from error
-    return VQConfig(
-        ch=ch, ch_mult=tuple(width // ch for width in widths), num_res_blocks=blocks, z_channels=z_channels,
-        embed_dim=embed_dim, n_embed=n_embed, norm_groups=32, mid_attention="encoder.mid.attn_1.q.weight" in state,
-    )  # fmt: skip
+    implied = {
+        "ch": ch, "ch_mult": [width // max(ch, 1) for width in widths], "num_res_blocks": blocks,
+        "z_channels": z_channels, "embed_dim": embed_dim, "n_embed": n_embed, "norm_groups": 32,
+        "mid_attention": "encoder.mid.attn_1.q.weight" in shapes,
+    }  # fmt: skip
+    return config_from_json(VQConfig, implied, path)

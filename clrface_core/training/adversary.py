@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from .parallel import Team
+from .parallel import average_gradients
 
 
 class PatchDiscriminator(nn.Module):
@@ -67,7 +67,7 @@ class Adversary:
         size = slope.float().square().mean().sqrt() * restored.numel()
         return term / size.clamp_min(1e-6)
 
-    def learn(self, team: Team) -> dict[str, float]:
+    def learn(self, accelerator: Any) -> dict[str, float]:
         """One step of the discriminator on the pictures of the last `term`; its loss, to be logged."""
         if self._seen is None:
             return {}
@@ -76,7 +76,7 @@ class Adversary:
         loss = hinge(self.network(clean), self.network(restored))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        team.average_gradients(self.network.parameters())
+        average_gradients(accelerator, self.network.parameters())
         self.optimiser.step()
         return {"discriminator": float(loss.detach())}
 

@@ -178,6 +178,10 @@ class Crops(Steps):
 
     def sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
         face = self.picture(rng)
+        if min(face.shape[1:]) < self.side:
+            raise CLRFaceError(
+                f"Expected faces of at least {self.side} px, got {face.shape[2]}x{face.shape[1]}: leave that set out."
+            )
         top, left = (int(rng.integers(extent - self.side + 1)) for extent in face.shape[1:])
         crop = face[:, top : top + self.side, left : left + self.side]
         return {"clean": augment(crop.float() / 255, rng, self.augmentation)}

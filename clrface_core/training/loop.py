@@ -31,7 +31,7 @@ from . import muon
 from .assemble import assemble
 from .curves import Curves
 from .data import FaceShards, batches
-from .parallel import find_team
+from .parallel import as_first, average_gradients, find_accelerator
 from .parts import Parts
 from .settings import override, read_config
 from .stages import STAGES, Judges, Stage
@@ -74,7 +74,7 @@ def learning_rate(step: int, progress: float, settings: dict[str, Any]) -> float
 
 
 def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
-    """The step's own noise, on the CPU whatever the device; each process of a team has its own."""
+    """The step's own noise, on the CPU whatever the device; each process of several has its own."""
     state = np.random.SeedSequence((seed, step, 1, *([rank] if rank else []))).generate_state(2, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
@@ -94,20 +94,20 @@ class Trainer:
             self.settings["steps"] = options.steps
         if self.settings["steps"] is None and options.minutes is None:
             raise CLRFaceError("Expected an end for this stage, but steps is null: set steps or pass --minutes.")
-        self.team = find_team(options.device)
-        self.device = self.team.device(options.device)
+        self.accelerator = find_accelerator(options.device)
+        alone = self.accelerator.num_processes == 1
+        self.device = torch.device(options.device) if alone else self.accelerator.device
         torch.backends.cudnn.benchmark = self.device.type == "cuda"  # sizes stay the same all along
         torch.manual_seed(options.seed)  # the networks' initial weights; nothing else draws from it
         bundle = assemble(options.run, config["model"], options.init, options.stage if options.fresh else "")
         bundle = bundle.to(self.device, memory_format=torch.channels_last)
         self.bundle = bundle
-        self.stage: Stage = STAGES[options.stage](bundle, self._judges(), self.settings)
-        self.stage.team = self.team
+        self.stage: Stage = STAGES[options.stage](bundle, self._judges(), self.settings, self.accelerator)
         self.network = self.stage.trained.train()
         self.average = AveragedModel(self.network, multi_avg_fn=self._move_average)
         self.optimiser = self._optimiser()
         self.dataset = self.stage.dataset(FaceShards(options.data), options.seed)
-        self.dataset.first = self.team.rank * self.dataset.batch
+        self.dataset.first = self.accelerator.process_index * self.dataset.batch
         self.held_out = self._held_out_batch()
         self.step = 0
         self.spent = 0.0  # minutes of former calls
@@ -153,21 +153,22 @@ class Trainer:
             group["lr"] = rate
         batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
         with self._precision():
-            noise = step_generator(self.options.seed, self.step, self.team.rank)
+            noise = step_generator(self.options.seed, self.step, self.accelerator.process_index)
             terms = self.stage.loss(self.network, batch, self.step, noise)
         total = torch.stack(list(terms.values())).sum()
-        if not bool(torch.isfinite(total.detach())):
-            raise CLRFaceError(f"The loss became {float(total)} at step {self.step}: lower lr and resume.")
+        mean = float(self.accelerator.reduce(total.detach(), "mean"))
+        if not math.isfinite(mean):  # for all processes at once: one that went on would wait for the others
+            raise CLRFaceError(f"The loss became {mean} at step {self.step}: lower lr and resume.")
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
-        self.team.average_gradients(self.network.parameters())
+        average_gradients(self.accelerator, self.network.parameters())
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings["clip"])
         finite = bool(torch.isfinite(norm))
         if finite:
             self.optimiser.step()
             self.average.update_parameters(self.network)
         figures = {name: float(term.detach()) for name, term in terms.items()}
-        figures |= {"total": float(total.detach()), "grad_norm": float(norm), "lr": rate}
+        figures |= {"total": mean, "grad_norm": float(norm), "lr": rate}
         figures |= {} if finite else {"skipped": 1.0}
         figures |= self.stage.after_step(self.step)
         self.step += 1
@@ -184,7 +185,7 @@ class Trainer:
         if steps is not None:
             return self.step / max(steps, 1)
         assert minutes is not None
-        return float(self.team.as_first(torch.tensor(self.minutes() / max(minutes, 1e-9))))
+        return float(as_first(self.accelerator, torch.tensor(self.minutes() / max(minutes, 1e-9))))
 
     def batches(self) -> Iterator[dict[str, Tensor]]:
         """The batches of this step and all that follow."""
@@ -193,7 +194,7 @@ class Trainer:
 
     def over(self, here: bool) -> bool:
         """Whether the first process wants to stop: they all stop after the same step."""
-        return bool(self.team.as_first(torch.tensor(float(here))))
+        return bool(as_first(self.accelerator, torch.tensor(float(here))))
 
     @contextmanager
     def _precision(self) -> Iterator[None]:
@@ -260,10 +261,10 @@ def train(options: TrainOptions) -> Trainer:
     """
     trainer = Trainer(options)
     resumed = trainer.resume()
-    if trainer.team.rank > 0:
-        _follow(trainer)
-    else:
+    if trainer.accelerator.is_main_process:
         _lead(trainer, resumed)
+    else:
+        _follow(trainer)
     return trainer
 
 

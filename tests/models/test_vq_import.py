@@ -90,3 +90,35 @@ def test_what_does_not_fit_is_named(tmp_path: Path, original: VQModel) -> None:
     (tmp_path / "text.safetensors").write_text("hello")
     with pytest.raises(CLRFaceError, match="could not read it"):
         import_vq(tmp_path / "text.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("encoder.down.999999999.block.0.conv1.weight", torch.zeros(1), "is not there"),
+        ("encoder.down.0.block.999999999.conv1.weight", torch.zeros(1), "is not there"),
+        ("encoder.down." + "9" * 5000 + ".block.0.conv1.weight", torch.zeros(1), "is not there"),
+        ("decoder.up_blocks." + "9" * 5000 + ".resnets.0.conv1.weight", torch.zeros(1), "also holds"),
+        ("encoder.down.", torch.zeros(1), "is not there"),
+        ("encoder.conv_in.weight", torch.tensor(1.0), "is not there"),
+        ("encoder.conv_in.weight", torch.zeros(0, 3, 3, 3), "for ch in"),
+        ("encoder.conv_in.weight", torch.zeros(8, 3, 3, 3), "multiple of norm_groups"),
+        ("quantize.embedding.weight", torch.zeros(64), "is not there"),
+        ("quantize.embedding.weight", torch.full((64, 3), float("nan")), "NaN or infinity in quantize"),
+        ("quant_conv.weight", torch.zeros(3, 3, 1, 1, dtype=torch.int8), "as floats"),
+        ("quant_conv.bias", torch.zeros(7), "of shape"),
+        ("decoder.conv_in.weight", torch.zeros(128, 3), "of shape"),
+    ],
+)
+def test_an_odd_file_is_named(tmp_path: Path, original: VQModel, key: str, value: torch.Tensor, message: str) -> None:
+    save_file(dict(original.state_dict()) | {key: value}, tmp_path / "odd.safetensors")
+    with pytest.raises(CLRFaceError, match=message) as caught:
+        import_vq(tmp_path / "odd.safetensors")
+    assert len(str(caught.value)) < 500 + len(str(tmp_path))
+
+
+def test_a_whole_checkpoint_is_read_only_as_far_as_it_is_wanted(tmp_path: Path, original: VQModel) -> None:
+    """Integers of other parts are none of its business."""
+    state = {f"first_stage_model.{key}": value for key, value in original.state_dict().items()}
+    save_file(state | {"model_ema.num_updates": torch.tensor(3)}, tmp_path / "ldm.safetensors")
+    assert import_vq(tmp_path / "ldm.safetensors").config == original.config

@@ -17,28 +17,44 @@ from clrface_core.training.parts import Parts
 
 
 @pytest.fixture
-def shard(tmp_path: Path, smooth_picture: Callable[..., torch.Tensor]) -> Path:
-    """Three 512 px "faces" of set b and one 256 px one of set a1."""
-    path = tmp_path / "faces.tar"
-    with tarfile.open(path, "w") as tar:
-        for number, (name, side) in enumerate([("b-0", 512), ("b-1", 512), ("b-2", 512), ("a1-0", 256)]):
-            pixels = (smooth_picture(side, side, number).permute(1, 2, 0).numpy() * 255).astype(np.uint8)
-            buffer = io.BytesIO()
-            Image.fromarray(pixels).save(buffer, "PNG")
-            member = tarfile.TarInfo(f"{name}.png")
-            member.size = buffer.tell()
-            buffer.seek(0)
-            tar.addfile(member, buffer)
-    return path
+def shard_of(tmp_path: Path, smooth_picture: Callable[..., torch.Tensor]) -> Callable[[int], Path]:
+    """`shard_of(side)`: three "faces" of set b at that side and one of set a1 at half of it."""
+
+    def make(side: int) -> Path:
+        path = tmp_path / f"faces-{side}.tar"
+        with tarfile.open(path, "w") as tar:
+            for number, (name, extent) in enumerate([("b-0", side), ("b-1", side), ("b-2", side), ("a1-0", side // 2)]):
+                pixels = (smooth_picture(extent, extent, number).permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+                buffer = io.BytesIO()
+                Image.fromarray(pixels).save(buffer, "PNG")
+                member = tarfile.TarInfo(f"{name}.png")
+                member.size = buffer.tell()
+                buffer.seek(0)
+                tar.addfile(member, buffer)
+        return path
+
+    return make
 
 
 @pytest.fixture
-def options(shard: Path, tmp_path: Path) -> Callable[..., TrainOptions]:
+def shard(shard_of: Callable[[int], Path]) -> Path:
+    """Faces of 512 px, as the real ones are."""
+    return shard_of(512)
+
+
+@pytest.fixture
+def small_shard(shard_of: Callable[[int], Path]) -> Path:
+    """Faces of 128 px: the tiny model restores 64."""
+    return shard_of(128)
+
+
+@pytest.fixture
+def options(small_shard: Path, tmp_path: Path) -> Callable[..., TrainOptions]:
     """`options(stage, run="run", **changes)`: what trains a stage of the tiny model in a folder of that name."""
 
     def make(stage: str, run: str = "run", **changes: object) -> TrainOptions:
         settings: dict = {"config": "tiny", "workers": 0, "progress": False} | changes
-        return TrainOptions(stage, [shard], tmp_path / run, **settings)
+        return TrainOptions(stage, [small_shard], tmp_path / run, **settings)
 
     return make
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clrface_core.training.adversary import find_adversary
-from clrface_core.training.parallel import Team
+from clrface_core.training.parallel import find_accelerator
 
 
 def test_the_adversary_pulls_as_hard_as_a_mean_absolute_error() -> None:
@@ -20,4 +20,4 @@ def test_the_adversary_pulls_as_hard_as_a_mean_absolute_error() -> None:
         adversary.term(restored, clean).backward()
         assert restored.grad is not None
         assert float(restored.grad.square().mean().sqrt()) == pytest.approx(wanted, rel=1e-3)
-        adversary.learn(Team())
+        adversary.learn(find_accelerator("cpu"))

@@ -24,8 +24,8 @@ class MaskStage(RefinerStage):
 
     name = "mask"
 
-    def __init__(self, bundle: Bundle, judges: Judges, settings: dict[str, Any]) -> None:
-        super().__init__(bundle, judges, settings)
+    def __init__(self, bundle: Bundle, judges: Judges, settings: dict[str, Any], accelerator: Any) -> None:
+        super().__init__(bundle, judges, settings, accelerator)
         if judges.identity is None:
             raise CLRFaceError("The mask stage needs its identity term: set weights.identity above 0.")
 

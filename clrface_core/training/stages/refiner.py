@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...diffusion.schedule import SCHEDULES, time_grid
+from ...diffusion.schedule import schedule_named, time_grid
 from ...diffusion.solvers import ddim
 from ...models.bundle import Bundle
 from ..data import FaceShards, Pairs, Steps
@@ -44,10 +44,10 @@ class RefinerStage(Stage):
 
     name = "refiner"
 
-    def __init__(self, bundle: Bundle, judges: Judges, settings: dict[str, Any]) -> None:
-        super().__init__(bundle, judges, settings)
+    def __init__(self, bundle: Bundle, judges: Judges, settings: dict[str, Any], accelerator: Any) -> None:
+        super().__init__(bundle, judges, settings, accelerator)
         self.config = bundle.refiner.config
-        self.schedule = SCHEDULES[self.config.schedule]()
+        self.schedule = schedule_named(self.config.schedule)
 
     def dataset(self, shards: FaceShards, seed: int) -> Steps:
         size, mild = self.bundle.size, self.settings.get("mild", 0.0)

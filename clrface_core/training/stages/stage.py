@@ -14,7 +14,6 @@ from ...models.perceptual import LPIPS
 from .. import losses
 from ..adversary import find_adversary
 from ..data import Augmentation, FaceShards, Steps
-from ..parallel import Team
 
 Terms = dict[str, Tensor]
 
@@ -32,11 +31,8 @@ class Stage:
 
     name = ""
 
-    team = Team()
-    """The processes that train it together."""
-
-    def __init__(self, bundle: Bundle, judges: Judges, settings: dict[str, Any]) -> None:
-        self.bundle, self.judges, self.settings = bundle, judges, settings
+    def __init__(self, bundle: Bundle, judges: Judges, settings: dict[str, Any], accelerator: Any) -> None:
+        self.bundle, self.judges, self.settings, self.accelerator = bundle, judges, settings, accelerator
         trained = getattr(bundle, self.name)
         for network in bundle.networks().values():
             network.requires_grad_(network is trained)
@@ -56,7 +52,7 @@ class Stage:
 
     def after_step(self, step: int) -> dict[str, float]:
         """What follows the optimiser's step, say the adversary's own; returns figures to log."""
-        return self.adversary.learn(self.team) if self.adversary else {}
+        return self.adversary.learn(self.accelerator) if self.adversary else {}
 
     def finish(self, network: Any, batch: Terms) -> None:
         """Last changes, in place, to the copy of the network that is exported; `batch` is held out."""

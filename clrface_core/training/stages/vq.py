@@ -10,8 +10,9 @@ from einops import rearrange
 from torch import Tensor
 
 from ...models.bundle import Bundle
-from ...models.vq import standardise_latents
+from ...models.vq import scale_of, standardise_latents
 from ..data import Crops, FaceShards, Steps
+from ..parallel import as_first
 from .stage import Judges, Stage, Terms
 
 
@@ -27,8 +28,8 @@ class VQStage(Stage):
 
     name = "vq"
 
-    def __init__(self, bundle: Bundle, judges: Judges, settings: dict[str, Any]) -> None:
-        super().__init__(bundle, judges, settings)
+    def __init__(self, bundle: Bundle, judges: Judges, settings: dict[str, Any], accelerator: Any) -> None:
+        super().__init__(bundle, judges, settings, accelerator)
         if settings["only"]:
             for name, part in self.trained.named_children():
                 part.requires_grad_(name in settings["only"])
@@ -71,7 +72,7 @@ class VQStage(Stage):
         chosen = flat[torch.randint(len(flat), (len(entries),), generator=generator)]
         chosen = chosen + 0.01 * flat.std() * torch.randn(chosen.shape, generator=generator)
         table = self.bundle.vq.quantize.embedding.weight
-        table[entries.to(table.device)] = self.team.as_first(chosen.to(table))
+        table[entries.to(table.device)] = as_first(self.accelerator, chosen.to(table))
 
     def after_step(self, step: int) -> dict[str, float]:
         figures = super().after_step(step)
@@ -82,7 +83,7 @@ class VQStage(Stage):
         if step + 1 == self.settings["quantise_from"]:
             self._place(torch.arange(len(self.usage)), latents, step)
         elif step >= self.settings["quantise_from"] and (step + 1) % self.settings["restart_every"] == 0:
-            self.usage = self.team.total(self.usage)
+            self.usage = self.accelerator.reduce(self.usage.to(latents.device), "sum").cpu()
             idle = (self.usage == 0).nonzero().flatten()
             figures["codebook_use"] = 1 - len(idle) / len(self.usage)
             if step < self.settings["restart_until"]:
@@ -97,8 +98,7 @@ class VQStage(Stage):
     def finish(self, network: Any, batch: Terms) -> None:
         if self.settings["only"]:
             return
-        z = network.encode(batch["clean"])
-        standardise_latents(network, z.mean((0, 2, 3)), float((z - z.mean((0, 2, 3), keepdim=True)).std()))
+        standardise_latents(network, *scale_of(network.encode(batch["clean"])))
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"usage": self.usage}
