@@ -29,7 +29,7 @@ def model(seed: int) -> ModelOutputs:
     bundle = replace(build("tiny"), size=SIDE)
     with torch.no_grad():
         for name in ("irn", "refiner", "mask"):
-            for parameter in bundle.networks[name].parameters():
+            for parameter in bundle.networks()[name].parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))
     return ModelOutputs(FaceRestorer(bundle, load_identity()))
 
