@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from clrface_core.evaluation.metrics.pixels import psnr
 
+from clrface_core.evaluation.metrics.pixels import psnr
 from clrface_core.training.losses import negative_psnr
 
 
