@@ -65,9 +65,15 @@ def kid(features: Tensor, truth: Tensor) -> float:
 
 def fid(features: Tensor, truth: Tensor) -> float:
     """Frechet distance of two Gaussians fitted to the features (Heusel et al., arXiv 1706.08500)."""
-    given = nn.Identity()  # in the place of Inception
-    given.num_features = features.shape[1]
-    metric = library("fid").FrechetInceptionDistance(given)
+    metric = library("fid").FrechetInceptionDistance(_Given(features.shape[1]))
     metric.update(truth, real=True)
     metric.update(features, real=False)
     return float(metric.compute())
+
+
+class _Given(nn.Identity):
+    """In the place of a network, for features that are there already."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features

@@ -28,8 +28,8 @@ def model(seed: int) -> ModelOutputs:
     torch.manual_seed(seed)
     bundle = replace(build("tiny"), size=SIDE)
     with torch.no_grad():
-        for network in (bundle.irn, bundle.refiner, bundle.mask):
-            for parameter in network.parameters():
+        for name in ("irn", "refiner", "mask"):
+            for parameter in bundle.networks()[name].parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))
     return ModelOutputs(FaceRestorer(bundle, load_identity()))
 
