@@ -1,7 +1,7 @@
-"""Look closely at each place that may hold a face: turn it upright, bring it to the right size, believe what is seen.
+"""Detect again in close-up views of each box that may hold a face: turned upright, and brought to the right size.
 
 Networks that find faces know upright ones best, and say poorly how far others are turned: on a face turned by
-30 degrees YuNet's points stay almost upright. So a candidate is seen turned to every side, and the best view wins.
+30 degrees YuNet's points stay almost upright. So a box is viewed turned to every side, and the best view wins.
 """
 
 import math
@@ -15,13 +15,13 @@ from ..align import FFHQ_TEMPLATE_512
 from .scan import FaceNetwork, Level
 
 TURNS = 8
-"""Views of each candidate, evenly turned, from which the upright one is chosen."""
+"""Views of each box, evenly turned, from which the upright one is chosen."""
 
 PLAUSIBLE = 0.5
-"""Lowest score of that view for which the candidate is looked at further."""
+"""Lowest score of that view for which there are further ones."""
 
 SMALL, MIDDLE, LARGE = 60, 90, 180
-"""Sizes in pixels at which faces are looked at (the square root of the box's area).
+"""Sizes in pixels that faces have in views (the square root of the box's area).
 
 In small and middle views a blurred face is as sharp as any, so they give the score. The points come from all three:
 in large views YuNet measures the tilt of a face fully, in small ones about a third of it, but those are steadier
@@ -50,8 +50,8 @@ class Pose:
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What was seen of N faces, in picture pixels. Where nothing was seen the score is 0."""
+class Detections:
+    """What the network says of N faces, in picture pixels. Where it finds nothing the score is 0."""
 
     scores: Tensor  # (N,)
     centre: Tensor  # (N,2)
@@ -62,13 +62,13 @@ class Sight:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __getitem__(self, index: Tensor) -> "Sight":
-        return Sight(*(getattr(self, field.name)[index] for field in fields(self)))
+    def __getitem__(self, index: Tensor) -> "Detections":
+        return Detections(*(getattr(self, field.name)[index] for field in fields(self)))
 
     @staticmethod
-    def cat(parts: "list[Sight]") -> "Sight":
-        """All the faces of several sights."""
-        return Sight(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Sight)))
+    def cat(parts: "list[Detections]") -> "Detections":
+        """All the faces of several."""
+        return Detections(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Detections)))
 
     def pose(self) -> Pose:
         """The pose in which these faces are upright."""
@@ -81,43 +81,44 @@ class Sight:
         return torch.cat([self.centre - half, self.centre + half], -1)
 
 
-def examine(network: FaceNetwork, levels: list[Level], boxes: Tensor) -> Sight:
-    """The faces seen in these boxes (N,4) of the picture, whatever their rotation; fewer than N, unsure ones too."""
+def detect_in_boxes(network: FaceNetwork, levels: list[Level], boxes: Tensor) -> Detections:
+    """The faces in these boxes (N,4) of the picture, whatever their rotation; fewer than N, unsure ones too."""
     corners = boxes.unflatten(-1, (2, 2))
     pose = Pose(corners.mean(1), (corners[:, 1] - corners[:, 0]).prod(-1).sqrt(), torch.zeros_like(boxes[:, 0]))
-    seen = _upright(network, levels, pose)
-    pose = seen[seen.scores >= PLAUSIBLE].pose()
-    pose = look(network, levels, pose, LARGE).pose()
-    # A real face is seen as well in the mirror; what only looks like one (a lamp, a spoon) often is not.
-    steady = [look(eyes, levels, pose, size) for size in (SMALL, MIDDLE) for eyes in (network, mirrored(network))]
-    seen = _mean([*steady, look(network, levels, pose, LARGE)])
-    return replace(seen, scores=torch.stack([view.scores for view in steady]).mean(0))
+    upright = _upright(network, levels, pose)
+    pose = upright[upright.scores >= PLAUSIBLE].pose()
+    pose = detect_in_views(network, levels, pose, LARGE).pose()
+    # A real face scores as well in the mirror; what only looks like one (a lamp, a spoon) often does not.
+    networks = (network, mirrored(network))
+    steady = [detect_in_views(each, levels, pose, size) for size in (SMALL, MIDDLE) for each in networks]
+    mean = _mean([*steady, detect_in_views(network, levels, pose, LARGE)])
+    return replace(mean, scores=torch.stack([view.scores for view in steady]).mean(0))
 
 
 def mirrored(network: FaceNetwork) -> FaceNetwork:
-    """The same network looking into a mirror: it reports what it sees there where that really is."""
+    """The same network on mirrored pictures; its boxes and landmarks are those of the picture that was not."""
 
-    def see(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         boxes, scores, landmarks = network(images.flip(-1))
         last = images.shape[-1] - 1
         x0, y0, x1, y1 = boxes.unbind(-1)
         x, y = landmarks[:, :, [1, 0, 2, 4, 3]].unbind(-1)
         return torch.stack([last - x1, y0, last - x0, y1], -1), scores, torch.stack([last - x, y], -1)
 
-    return see
+    return forward
 
 
-def _upright(network: FaceNetwork, levels: list[Level], pose: Pose) -> Sight:
-    """The best of TURNS views of each candidate."""
+def _upright(network: FaceNetwork, levels: list[Level], pose: Pose) -> Detections:
+    """What the best of TURNS views of each box shows."""
     angles = torch.arange(TURNS, device=pose.angle.device) * (2 * math.pi / TURNS)
     every = Pose(pose.centre.repeat(TURNS, 1), pose.size.repeat(TURNS), angles.repeat_interleave(len(pose)))
-    seen = look(network, levels, every, SMALL)
-    best = seen.scores.reshape(TURNS, len(pose)).argmax(0)
-    return seen[best * len(pose) + torch.arange(len(pose), device=best.device)]
+    views = detect_in_views(network, levels, every, SMALL)
+    best = views.scores.reshape(TURNS, len(pose)).argmax(0)
+    return views[best * len(pose) + torch.arange(len(pose), device=best.device)]
 
 
-def _mean(views: list[Sight]) -> Sight:
-    """One sight of each face from several: places weighted by squared odds, so that a doubtful view counts little."""
+def _mean(views: list[Detections]) -> Detections:
+    """One detection of each face from several: places weighted by squared odds, so that doubtful ones count little."""
     scores = torch.stack([view.scores for view in views])
     weights = (scores / (1 - scores).clamp(min=1e-3)).square() + 1e-6
     weights = weights / weights.sum(0)
@@ -125,21 +126,21 @@ def _mean(views: list[Sight]) -> Sight:
         torch.einsum("vn,vn...->n...", weights, torch.stack([getattr(view, name) for view in views]))
         for name in ("centre", "extent", "landmarks")
     )
-    return Sight(scores.mean(0), centre, extent, tilt(landmarks), landmarks)
+    return Detections(scores.mean(0), centre, extent, tilt(landmarks), landmarks)
 
 
-def look(network: FaceNetwork, levels: list[Level], pose: Pose, size: int) -> Sight:
-    """The best face near the middle of each view, in which a face of that pose is upright and `size` pixels large."""
+def detect_in_views(network: FaceNetwork, levels: list[Level], pose: Pose, size: int) -> Detections:
+    """The surest face near the middle of each view, in which a face of that pose is upright and `size` pixels large."""
     side = math.ceil(size * MARGIN / 32) * 32
     chunks = torch.arange(len(pose), device=pose.angle.device).split(max(1, BATCH_PIXELS // side**2))
     parts = [_best(*network(_views(levels, pose[chunk], size, side)), size, side) for chunk in chunks if len(chunk)]
     if not parts:
         none = pose.size
-        return Sight(none, pose.centre, pose.centre, none, none.new_zeros(0, 5, 2))
+        return Detections(none, pose.centre, pose.centre, none, none.new_zeros(0, 5, 2))
     scores, centre, extent, landmarks = (torch.cat(part) for part in zip(*parts, strict=True))
     landmarks = _to_picture(landmarks, pose, size)
     extent = extent * (pose.size / size)[:, None]
-    return Sight(scores, _to_picture(centre, pose, size), extent, tilt(landmarks), landmarks)
+    return Detections(scores, _to_picture(centre, pose, size), extent, tilt(landmarks), landmarks)
 
 
 def _views(levels: list[Level], pose: Pose, size: int, side: int) -> Tensor:
@@ -151,8 +152,8 @@ def _views(levels: list[Level], pose: Pose, size: int, side: int) -> Tensor:
         rows = choice == i
         # One tall sample per level: the level is not copied for each of its views.
         grid = F.affine_grid(_maps(levels[i], pose[rows], side / size), [int(rows.sum()), 3, side, side], False)
-        seen = F.grid_sample(levels[i].pixels, grid.reshape(1, -1, side, 2), align_corners=False)
-        views[rows] = seen[0].unflatten(1, (-1, side)).transpose(0, 1)
+        tall = F.grid_sample(levels[i].pixels, grid.reshape(1, -1, side, 2), align_corners=False)
+        views[rows] = tall[0].unflatten(1, (-1, side)).transpose(0, 1)
     return views
 
 
@@ -170,8 +171,8 @@ def _best(boxes: Tensor, scores: Tensor, landmarks: Tensor, size: int, side: int
     middle = (side - 1) / 2
     centre = boxes.unflatten(-1, (2, 2)).mean(-2) - middle
     extent = boxes[..., 2:] - boxes[..., :2]
-    seen = extent.prod(-1).sqrt()
-    fits = (centre.norm(dim=-1) < size / 2) & (seen > size / 2) & (seen < size * 2)
+    sizes = extent.prod(-1).sqrt()
+    fits = (centre.norm(dim=-1) < size / 2) & (sizes > size / 2) & (sizes < size * 2)
     best, index = torch.where(fits, scores, 0).max(1)
     rows = torch.arange(len(index), device=index.device)
     return best, centre[rows, index], extent[rows, index], landmarks[rows, index] - middle

@@ -39,24 +39,31 @@ class Level:
         """Points (...,2) of this level as points of the original."""
         return (points + 0.5) * self.scale - 0.5
 
-    def from_picture(self, points: Tensor) -> Tensor:
-        """Points (...,2) of the original as points of this level."""
-        return (points + 0.5) / self.scale - 0.5
-
 
 def pyramid(image: Tensor) -> list[Level]:
     """The levels of a picture (3,H,W), finest first, each half as large as the one before."""
     levels = [Level(image[None], 1.0)]
     while max(levels[-1].pixels.shape[-2:]) > COARSEST:
-        finer = levels[-1].pixels
-        height, width = finer.shape[-2:]
-        odd = height % 2 or width % 2
-        even = F.pad(finer, (0, width % 2, 0, height % 2), mode="replicate") if odd else finer
-        levels.append(Level(F.avg_pool2d(even, 2), 2 * levels[-1].scale))
+        levels.append(Level(_halved(levels[-1].pixels), 2 * levels[-1].scale))
     if max(image.shape[-2:]) <= ENLARGED:
         enlarged = F.interpolate(image[None], scale_factor=2.0, mode="bilinear", align_corners=False)
         levels.insert(0, Level(enlarged, 0.5))
     return levels
+
+
+def _halved(pixels: Tensor) -> Tensor:
+    """Pixels (1,3,H,W) averaged in squares of two, the last row and column doubled where their number is odd.
+
+    TILE rows at a time: PyTorch makes copies on the way, which a large photo has no room for.
+    """
+    height, width = pixels.shape[-2:]
+    half = pixels.new_empty(1, 3, (height + 1) // 2, (width + 1) // 2)
+    for top in range(0, height, TILE):
+        rows = pixels[..., top : top + TILE, :]
+        odd = rows.shape[-2] % 2, width % 2
+        even = F.pad(rows, (0, odd[1], 0, odd[0]), mode="replicate") if any(odd) else rows
+        half[..., top // 2 : (top + TILE) // 2, :] = F.avg_pool2d(even, 2)
+    return half
 
 
 def scan(
