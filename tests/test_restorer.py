@@ -155,7 +155,9 @@ def test_out_of_memory_halves_the_micro_batch(
 
 
 def test_only_memory_is_taken_for_memory() -> None:
-    assert ran_out_of_memory(MemoryError()) and ran_out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory"))
+    assert ran_out_of_memory(MemoryError()) and ran_out_of_memory(
+        RuntimeError("DefaultCPUAllocator: not enough memory")
+    )
     assert not ran_out_of_memory(RuntimeError("shapes differ"))
 
 

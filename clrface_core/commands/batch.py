@@ -130,9 +130,7 @@ def _begin(job: Job, batch: Batch) -> tuple[str, list[Photo]]:
     return note, _read(job.source, batch.output.frames)
 
 
-def _record(
-    job: Job, begun: _Begun, first: Outcome, outcomes: Iterator[Outcome], batch: Batch
-) -> dict[str, Any]:
+def _record(job: Job, begun: _Begun, first: Outcome, outcomes: Iterator[Outcome], batch: Batch) -> dict[str, Any]:
     """What became of a job: its outcomes, `first` and those after it, are written to its target."""
     record: dict[str, Any] = {"input": str(job.source), "output": None, "error": None}
     results = [first, *islice(outcomes, begun.pictures - 1)]

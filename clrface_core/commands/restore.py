@@ -106,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
     restorer = _restorer(args, settings) if any(job.target for job in jobs) else None
     made_with = _made_with(args, settings, restorer)
     batch = Batch("restoring", output, made_with, quiet=args.quiet, chatty=not (args.quiet or args.json))
-    records = run_jobs(jobs, partial(_restore_aligned if args.aligned else _restore_photos, restorer, settings), batch)
+    work = partial(_restore_aligned if args.aligned else _restore_photos, restorer, settings)
+    records = run_jobs(jobs, work, batch)
     if args.json and not report(made_with | {"results": records}):
         return 1
     return 1 if any(record["error"] for record in records) else 0
