@@ -118,7 +118,10 @@ def _load(*patchers: comfy.model_patcher.ModelPatcher | None, memory_required: f
     if "force_full_load" in inspect.signature(memory.load_models_gpu).parameters:
         whole["force_full_load"] = True
     with trainable():
-        memory.load_models_gpu([each for each in patchers if each], memory_required=memory_required, **whole)
+        wanted = [each for each in patchers if each]
+        memory.load_models_gpu(wanted, memory_required=memory_required, **whole)
+        for each in wanted:  # which --novram has not done
+            each.model.to(each.load_device)
 
 
 def trainable() -> torch.inference_mode:

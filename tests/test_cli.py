@@ -23,15 +23,13 @@ from clrface_core.diffusion.solvers import SOLVERS
 from clrface_core.evaluation.compared.plan import ABLATIONS
 from clrface_core.evaluation.metrics.catalogue import METRICS
 from clrface_core.faces import detect
-from clrface_core.faces.align import FFHQ_TEMPLATE_512
 from clrface_core.faces.detect import ORDERS, Face
 from clrface_core.models.bundle import build, default_bundle_path, save_bundle
 from clrface_core.pipeline import Restorer
 from clrface_core.precision import DTYPES
 from clrface_core.training import assemble, loop
 from clrface_core.training.stages import STAGES
-
-SIDE = 128
+from tests.tiny import SIDE, Given, face_at
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +47,9 @@ def found(monkeypatch: pytest.MonkeyPatch) -> list[Face]:
     """The faces that the detector finds in every picture: none, unless a test adds some. Crops are small."""
     faces: list[Face] = []
 
-    class Given:
-        def detect(self, image: torch.Tensor) -> list[Face]:
-            return faces
-
-    monkeypatch.setattr("clrface_core.pipeline.load_detector", lambda *args, **kwargs: Given())
-    monkeypatch.setattr("clrface_core.pipeline.SIZE", SIDE)
-    monkeypatch.setattr("clrface_core.stages.SIZE", SIDE)
+    given = Given()
+    given.faces = faces
+    monkeypatch.setattr("clrface_core.pipeline.load_detector", lambda *args, **kwargs: given)
     return faces
 
 
@@ -68,11 +62,6 @@ def restore(model: Path, found: list[Face]) -> Callable[..., int]:
         return main(["restore", *map(str, arguments), *fixed])
 
     return run
-
-
-def face_at(x: float, y: float, size: float) -> Face:
-    landmarks = (FFHQ_TEMPLATE_512 * (size / 512) + np.array([x, y])).astype(np.float32)
-    return Face((x, y, x + size, y + size), 0.9, landmarks)
 
 
 def picture(path: Path, mode: str = "RGB", size: tuple[int, int] = (40, 30), **options: Any) -> Path:
@@ -217,7 +206,7 @@ def test_a_bug_is_not_reported_as_bad_input(
     def broken(*args: object, **kwargs: object) -> None:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(Restorer, "restore", broken)
+    monkeypatch.setattr(Restorer, "attempt_photos", broken)
     with pytest.raises(RuntimeError, match="shapes differ"):
         restore(picture(tmp_path / "face.jpg"), "-o", tmp_path / "out")
 
@@ -228,7 +217,7 @@ def test_out_of_memory_stops_one_picture(
     def hungry(*args: object, **kwargs: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
 
-    monkeypatch.setattr(Restorer, "restore", hungry)
+    monkeypatch.setattr("clrface_core.pipeline.find_faces", hungry)
     assert restore(picture(tmp_path / "face.jpg"), "-o", tmp_path / "out") == 1
     assert "--batch-size" in capsys.readouterr().err
 
@@ -239,7 +228,7 @@ def test_interruption(
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Restorer, "restore", interrupted)
+    monkeypatch.setattr(Restorer, "attempt_photos", interrupted)
     assert restore(picture(tmp_path / "face.jpg"), "-o", tmp_path / "out") == 130
     assert not (tmp_path / "out").exists()
     assert capsys.readouterr().err.splitlines() == ["clrface: interrupted"]
@@ -252,7 +241,7 @@ def test_the_report(restore: Callable[..., int], found: list[Face], tmp_path: Pa
     report = json.loads(capsys.readouterr().out)
     assert report["model"] == "tiny" and report["device"] == "cpu" and report["dtype"] == "float32"
     assert report["settings"]["seed"] == 3 and report["settings"]["steps"] == 1
-    assert report["settings"]["t0"] == build("tiny").refiner.config.t0  # type: ignore[union-attr]
+    assert report["settings"]["denoise"] == build("tiny").refiner.config.t0
     good, bad = report["results"]
     assert good["output"] == str(tmp_path / "out" / "face.png") and good["error"] is None and good["seconds"] > 0
     assert [face["restored"] for face in good["faces"]] == [True, False]
@@ -275,7 +264,7 @@ def test_a_number_of_a_face_that_is_not_there(
 ) -> None:
     found.append(face_at(0, 0, 20))
     assert restore(picture(tmp_path / "face.jpg"), "-o", tmp_path / "out", "--faces", "1") == 1
-    assert "1 face" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert "(0 to 0), got 1" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_quiet_says_nothing(restore: Callable[..., int], tmp_path: Path, capsys: Any) -> None:
@@ -293,12 +282,14 @@ def test_quiet_says_nothing(restore: Callable[..., int], tmp_path: Path, capsys:
         ["restore", "a.jpg", "-o", "out", "--steps", "0"],
         ["restore", "a.jpg", "-o", "out", "--steps", "some"],
         ["restore", "a.jpg", "-o", "out", "--solver", "newton"],
-        ["restore", "a.jpg", "-o", "out", "--t0", "0"],
-        ["restore", "a.jpg", "-o", "out", "--t0", "nan"],
-        ["restore", "a.jpg", "-o", "out", "--identity", "-1"],
-        ["restore", "a.jpg", "-o", "out", "--identity", "inf"],
+        ["restore", "a.jpg", "-o", "out", "--denoise", "0"],
+        ["restore", "a.jpg", "-o", "out", "--denoise", "nan"],
+        ["restore", "a.jpg", "-o", "out", "--guidance-scale", "-1"],
+        ["restore", "a.jpg", "-o", "out", "--guidance-scale", "inf"],
         ["restore", "a.jpg", "-o", "out", "--faces", "biggest"],
         ["restore", "a.jpg", "-o", "out", "--feather", "2"],
+        ["restore", "a.jpg", "-o", "out", "--score-threshold", "1"],
+        ["restore", "a.jpg", "-o", "out", "--at-most", "-1"],
         ["restore", "a.jpg", "-o", "out.bmp"],
         ["restore", "a.jpg", "-o", ""],
         ["restore", "", "-o", "out"],
@@ -424,7 +415,16 @@ def test_help_answers_without_loading_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for option in ("--aligned", "--steps", "--solver", "--t0", "--identity", "--seed", "--detector", "--faces"):
+    for option in (
+        "--aligned",
+        "--steps",
+        "--solver",
+        "--denoise",
+        "--guidance-scale",
+        "--seed",
+        "--detector",
+        "--faces",
+    ):
         assert option in done.stdout
 
 

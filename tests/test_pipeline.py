@@ -129,7 +129,8 @@ def test_few_photos_are_held(tiny_bundle: Bundle) -> None:
 
 
 def test_regions_and_what_the_callback_is_told(tiny_bundle: Bundle) -> None:
-    images, events = photos([1, 1]), []
+    images = photos([1, 1])
+    events: list[dict[str, Any]] = []
     regions = [torch.zeros(60, 220), torch.ones(60, 220)]
     restorer = Restorer(FaceRestorer(tiny_bundle, batch_size=2), Counted())
     given = list(restorer.restore_photos(images, Sampling(steps=3), regions=regions, callback=events.append))

@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     except CLRFaceError as error:
         args.parser.error(str(error))
     check_place(args.output)
-    restorer = _restorer(args, settings) if any(job.target for job in jobs) else None
+    restorer = _restorer(args, settings)
     made_with = _made_with(args, settings, restorer)
     batch = Batch("restoring", output, made_with, quiet=args.quiet, chatty=not (args.quiet or args.json))
     work = partial(_restore_aligned if args.aligned else _restore_photos, restorer, settings)
@@ -193,15 +193,13 @@ def _restore_aligned(restorer: Restorer, settings: Settings, items: Iterable[Ite
             yield error
 
 
-def _made_with(args: argparse.Namespace, settings: Settings, restorer: Restorer | None) -> dict[str, Any]:
+def _made_with(args: argparse.Namespace, settings: Settings, restorer: Restorer) -> dict[str, Any]:
     """What decides the results, besides the inputs and how they are written: it heads the report."""
     from .. import __version__
     from ..models.bundle import default_bundle_path
 
     used = {name: value for part in settings for name, value in asdict(part).items()}
     used |= {"aligned": args.aligned, "detector": args.detector, "identity_net": args.identity_net}
-    if restorer is None:
-        return {"clrface": __version__, "settings": used}
     faces = restorer.faces
     if used["denoise"] is None:
         used["denoise"] = faces.bundle.refiner.config.t0

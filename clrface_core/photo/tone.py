@@ -15,7 +15,7 @@ BLOCK = 16
 """Over how many pixels chroma is averaged before it is judged: JPEG's own grid, whose noise this takes away."""
 SMOOTH = 2.0
 TOLERANCE = 10 / 255
-"""How far the chroma of any block may lie from the photo's one curve: clipped highlights and hard edges of a JPEG come to 9,
+"""How far the chroma of any block may lie from the one curve: clipped highlights and hard edges of a JPEG come to 9,
 lips and cheeks coloured by hand to 20 and more."""
 TYPICAL = 2 / 255
 """How far, in the root mean square over all blocks: a sepia JPEG of quality 40 comes to 2, a pale colour photo to 5."""
