@@ -1,5 +1,6 @@
 """The sampling loop: where it starts, what it passes on, and that a face's noise is its own."""
 
+from dataclasses import FrozenInstanceError, fields
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clrface_core.diffusion.guidance import IdentityGuidance
-from clrface_core.diffusion.refine import face_noise, refine
+from clrface_core.diffusion.refine import Sampling, face_noise, refine
 from clrface_core.diffusion.schedule import cosine, linear_beta, time_grid
 from clrface_core.diffusion.solvers import SOLVERS, ddim
 from clrface_core.errors import CLRFaceError
@@ -30,16 +31,28 @@ def pull(z_t: Tensor, z_d: Tensor, z_i: Tensor, t: Tensor) -> Tensor:
 
 
 def run(z_i: Tensor = Z_I, z_d: Tensor = Z_D, *, denoiser: Any = pull, **options: Any) -> Tensor:
-    return refine(denoiser, z_i, z_d, **{"schedule": cosine(), "t0": 0.5, **options})
+    """`refine` in 4 steps from t = 0.5; options are its own and Sampling's."""
+    named = {each.name for each in fields(Sampling)}
+    sampling = Sampling(**{"steps": 4, **{key: value for key, value in options.items() if key in named}})
+    others = {key: value for key, value in options.items() if key not in named}
+    return refine(denoiser, z_i, z_d, sampling, **{"schedule": cosine(), "t0": 0.5, **others})
 
 
 def test_the_start_is_the_noised_irn_latent_never_pure_noise() -> None:
     steps: list[dict] = []
     run(t0=0.3, seed=5, callback=steps.append)
     alpha, sigma = cosine().alpha(torch.tensor(0.3)), cosine().sigma(torch.tensor(0.3))
-    noise = torch.stack([face_noise(SHAPE[1:], seed=5, face=face) for face in range(3)])
+    noise = torch.stack([face_noise(SHAPE[1:], seed=5, face_id=face) for face in range(3)])
     torch.testing.assert_close(steps[0]["z"], alpha * Z_I + sigma * noise)
     assert steps[0]["t"] == 0.3 and steps[0]["total"] == 4
+
+
+@pytest.mark.parametrize("denoise", [0.2, 0.7, 1.0])
+def test_denoise_takes_the_place_of_t0(denoise: float) -> None:
+    steps: list[dict] = []
+    end = run(t0=0.5, denoise=denoise, callback=steps.append)
+    assert [step["t"] for step in steps] == time_grid(denoise, 4)[:-1].tolist()
+    assert torch.equal(end, run(t0=denoise)) and not torch.equal(end, run(t0=0.5))
 
 
 @pytest.mark.parametrize("solver", ALL_SOLVERS)
@@ -49,11 +62,11 @@ def test_a_perfect_denoiser_gives_the_clean_latent(solver: str, steps: int) -> N
 
 
 def test_the_loop_is_the_solver_over_the_conditional_denoiser() -> None:
-    schedule, grid = linear_beta(), time_grid(0.6, 5, "quadratic")
-    noise = torch.stack([face_noise(SHAPE[1:], seed=9, face=face) for face in range(3)])
+    schedule, grid = linear_beta(), time_grid(0.6, 5)
+    noise = torch.stack([face_noise(SHAPE[1:], seed=9, face_id=face) for face in range(3)])
     start = schedule.alpha(grid[0]).float() * Z_I + schedule.sigma(grid[0]).float() * noise
     expected = ddim(lambda z, t: pull(z, Z_D, Z_I, t), start, grid, schedule)
-    got = run(schedule=schedule, t0=0.6, steps=5, spacing="quadratic", seed=9)
+    got = run(schedule=schedule, t0=0.6, steps=5, seed=9)
     torch.testing.assert_close(got, expected)
 
 
@@ -68,45 +81,29 @@ def test_same_seed_same_bytes_another_seed_another_face(solver: str) -> None:
 def test_a_faces_noise_is_its_own_in_any_batch(solver: str) -> None:
     together = run(solver=solver, steps=3)
     for part in ([2], [0, 1], [2, 0]):
-        alone = run(Z_I[part], Z_D[part], solver=solver, steps=3, face_indices=part)
+        alone = run(Z_I[part], Z_D[part], solver=solver, steps=3, face_ids=part)
         assert torch.equal(alone, together[part])
 
 
-def test_refining_leaves_torchs_own_generator_alone() -> None:
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    run(solver="euler_maruyama")
-    assert torch.equal(torch.get_rng_state(), before)
+@pytest.mark.parametrize("solver", ALL_SOLVERS)
+def test_torchs_own_generator_is_neither_used_nor_moved(solver: str) -> None:
+    ends = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        ends.append(run(solver=solver))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(*ends)
 
 
-def test_noise_is_standard_and_unrelated_between_seeds_faces_and_draws() -> None:
-    keys = [(seed, face, draw) for seed in (0, 1, 2**32, 2**64 - 1) for face in (0, 1) for draw in (0, 1)]
-    fields = torch.stack([face_noise((5000,), seed=s, face=f, draw=d) for s, f, d in keys])
-    assert fields.dtype == torch.float32
-    assert (fields.mean(dim=1).abs() < 5 / 5000**0.5).all()
-    assert ((fields.var(dim=1) - 1).abs() < 5 * (2 / 5000) ** 0.5).all()
-    correlation = fields.corrcoef() - torch.eye(len(keys))
+def test_noise_is_standard_and_unrelated_between_seeds_and_faces() -> None:
+    keys = [(seed, face) for seed in (0, 1, 2**32, 2**64 - 1) for face in (0, 1, 2, 3)]
+    noise = torch.stack([face_noise((5000,), seed=seed, face_id=face) for seed, face in keys])
+    assert noise.dtype == torch.float32
+    assert (noise.mean(dim=1).abs() < 5 / 5000**0.5).all()
+    assert ((noise.var(dim=1) - 1).abs() < 5 * (2 / 5000) ** 0.5).all()
+    correlation = noise.corrcoef() - torch.eye(len(keys))
     assert correlation.abs().max() < 5 / 5000**0.5
-
-
-def test_the_stochastic_solver_draws_fresh_noise_at_every_step() -> None:
-    states: list[Tensor] = []
-
-    def flat(z_t: Tensor, z_d: Tensor, z_i: Tensor, t: Tensor) -> Tensor:
-        states.append(z_t)
-        return z_i
-
-    z = torch.zeros(1, 3, 32, 32)
-    run(z, z, denoiser=flat, solver="euler_maruyama", steps=4)
-    grid = time_grid(0.5, 4)
-    added = []
-    for i in range(3):
-        here = grid[i : i + 1]
-        spread = float(cosine().beta(here) * (grid[i] - grid[i + 1]))
-        drift = 1 + spread * (0.5 - 1 / float(cosine().sigma(here)) ** 2)
-        added.append((states[i + 1] - drift * states[i]) / spread**0.5)
-    for i, noise in enumerate(added):
-        torch.testing.assert_close(noise[0], face_noise((3, 32, 32), seed=0, face=0, draw=i + 1))
 
 
 def test_guidance_moves_every_estimate_and_the_last_one_is_the_result() -> None:
@@ -181,12 +178,9 @@ def test_a_real_refiner_runs_guided_through_a_real_decoder() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"t0": 0.0}, "t0"),
-        ({"t0": 1.5}, "t0"),
-        ({"steps": 0}, "steps"),
-        ({"solver": "lms"}, "ddim or dpmpp_2m or heun or euler_maruyama.*'lms'"),
-        ({"spacing": "karras"}, "spacing"),
-        ({"face_indices": [0, 1]}, "2 for 3 latents"),
+        ({"t0": 0.0}, r"time in \(0,1\], got 0.0"),
+        ({"t0": 1.5}, r"time in \(0,1\], got 1.5"),
+        ({"face_ids": [0, 1]}, "one face id per latent, got 2 for 3"),
         ({"z_d": Z_D[:2]}, r"\(3, 3, 16, 16\) and \(2, 3, 16, 16\)"),
         ({"z_i": Z_I[0], "z_d": Z_D[0]}, "B,C,h,w"),
         ({"z_i": Z_I[:0], "z_d": Z_D[:0]}, "at least 1"),
@@ -199,3 +193,25 @@ def test_bad_arguments_are_refused_before_any_work(options: dict[str, Any], mess
 
     with pytest.raises(CLRFaceError, match=message):
         run(denoiser=never, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps from 1 to .*, got 0"),
+        ({"solver": "lms"}, r"solver \(ddim or dpmpp_2m\), got 'lms'"),
+        ({"denoise": 0.0}, r"time in \(0,1\], got 0.0"),
+        ({"denoise": 1.5}, r"time in \(0,1\], got 1.5"),
+        ({"guidance_scale": -0.1}, "guidance scale .*, got -0.1"),
+        ({"guidance_scale": float("nan")}, "guidance scale .*, got nan"),
+        ({"guidance_scale": float("inf")}, "guidance scale .*, got inf"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(CLRFaceError, match=f"^Expected .*{message}: "):
+        Sampling(**options)
+
+
+def test_settings_cannot_change_after_their_check() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Sampling().steps = 0  # type: ignore[misc]
