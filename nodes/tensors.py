@@ -144,7 +144,7 @@ def _samples(latent: dict[str, Any], channels: tuple[int, ...], source: str) -> 
     if not isinstance(z, Tensor) or z.ndim != 4 or z.shape[1] not in channels:
         got = f"a tensor {tuple(z.shape)}" if isinstance(z, Tensor) else type(z).__name__
         wanted = " or ".join(map(str, channels))
-        raise CLRFaceError(f"Expected a LATENT of pictures with {wanted} channels, got {got}: connect {source}.")
+        raise CLRFaceError(f"Expected a LATENT from {source} ({wanted} channels), got {got}: connect that node.")
     if not torch.isfinite(z).all():
         raise CLRFaceError("Expected finite latents, got NaN or infinity: check the node that made them.")
     return z.float()

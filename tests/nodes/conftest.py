@@ -24,7 +24,7 @@ def pack(tools: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def part(pack: ModuleType) -> Callable[[str], Any]:
-    """`part("clrface_core.stages")` is that module of the pack: the nodes' own copy of the library."""
+    """`part("clrface_core.restorer")` is that module of the pack: the nodes' own copy of the library."""
     return lambda name: importlib.import_module(f"{PACK}.{name}")
 
 
@@ -51,26 +51,20 @@ def run(nodes: dict[str, Any]) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def model(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def model(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_bundle: Any) -> Any:
     """A tiny random model that does something, for crops of 64 px; also in place of the bundled one."""
-    for module in ("stages", "pictures", "faces.select"):
-        part(f"clrface_core.{module}")
-    batch = part("clrface_core.faces.select")
-    cut = batch.cut_faces
-    monkeypatch.setattr(part("clrface_core.stages"), "SIZE", 64)
-    monkeypatch.setattr(part("nodes.host"), "choose_dtype", lambda device: torch.float32)
-    for module in (batch, part("clrface_core.pictures")):
-        monkeypatch.setattr(module, "cut_faces", lambda images, found: cut(images, found, 64))
-    torch.manual_seed(0)
-    files = part("clrface_core.models.bundle")
-    bundle = files.build("tiny")
-    with torch.no_grad():
-        for parameter in [*bundle.refiner.parameters(), *bundle.mask.parameters()]:
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    files.save_bundle(tmp_path / "tiny.safetensors", bundle)
+    from clrface_core.models.bundle import save_bundle
+
+    save_bundle(tmp_path / "tiny.safetensors", tiny_bundle)
+    memory = part("nodes.memory")
+    monkeypatch.setattr(memory, "choose_dtype", lambda device: torch.float32)
     with torch.inference_mode():
-        host_model = part("nodes.host").HostModel(tmp_path / "tiny.safetensors")
-    monkeypatch.setattr(part("nodes.models"), "bundled_model", lambda: host_model)
+        host_model = memory.HostModel(tmp_path / "tiny.safetensors")
+    for module in ("nodes.models", "nodes.restore"):
+        monkeypatch.setattr(part(module), "bundled_model", lambda: host_model)
+    # Detect & Align Faces knows no model, and cuts faces out for one of 512 px.
+    cut = part("clrface_core.faces.select").cut_faces
+    monkeypatch.setattr(part("nodes.detect"), "cut_faces", lambda *given, **named: cut(*given, 64, **named))
     return host_model
 
 
@@ -80,7 +74,12 @@ def two_faces(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> It
     face_module, align = part("clrface_core.faces.detect"), part("clrface_core.faces.align")
 
     class Seen:
-        def detect(self, image: Tensor) -> list[Any]:
+        patcher = None
+
+        def load(self) -> Any:
+            return self
+
+        def detect(self, image: Tensor, score_threshold: float) -> list[Any]:
             if not image[:, 0, 0].any():
                 return []
             marks = [align.FFHQ_TEMPLATE_512 * side / 512 + (x, 10) for x, side in ((8, 80), (120, 60))]
@@ -89,7 +88,8 @@ def two_faces(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> It
                 face_module.Face(box, 0.9, points.astype("float32")) for box, points in zip(boxes, marks, strict=True)
             ]
 
-    monkeypatch.setattr(part("nodes.detect"), "load", lambda name, threshold: Seen())
+    for module in ("nodes.detect", "nodes.restore"):
+        monkeypatch.setattr(part(module), "host_detector", lambda name: Seen())
 
     def photos(count: int) -> Tensor:
         generator = torch.Generator().manual_seed(count)

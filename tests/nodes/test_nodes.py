@@ -19,13 +19,15 @@ Photos = Callable[[int], Tensor]
 def chain(run: Run, model: Any, image: Tensor, **sampling: Any) -> tuple[Tensor, Tensor]:
     """Detect, estimate, refine, decode and paste, one node each."""
     crops, alignment, _ = run("CLRFaceDetectAlign", image=image).args
-    latent, _ = run("CLRFaceIRNInit", model=model, crops=crops).args
+    latent, _ = run("CLRFaceIRNInit", model=model, crops=crops, alignment=alignment).args
     (refined,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, **sampling).args
     (restored,) = run("CLRFaceVQDecode", model=model, latent=refined).args
     return run("CLRFaceFacePaste", image=image, crops=restored, alignment=alignment).args
 
 
-@pytest.mark.parametrize("sampling", [{}, {"steps": 3, "seed": 7, "solver": "heun", "t0": 0.4}, {"identity": 1.0}])
+@pytest.mark.parametrize(
+    "sampling", [{}, {"steps": 3, "seed": 7, "solver": "dpmpp_2m", "denoise": 0.4}, {"guidance_scale": 1.0}]
+)
 def test_the_chain_and_the_one_node_give_the_same_pixels(
     run: Run, model: Any, two_faces: Photos, sampling: dict[str, Any]
 ) -> None:
@@ -40,11 +42,63 @@ def test_the_chain_and_the_one_node_give_the_same_pixels(
 
 
 def test_a_batch_gives_what_its_pictures_give_alone(run: Run, model: Any, two_faces: Photos) -> None:
-    """Faces are numbered throughout, hence only the first picture of a batch draws the noise it has alone."""
+    photos = two_faces(3)
+    settings = {"guidance_scale": 0.0, "steps": 2, "batch_size": 1}
+    together = run("CLRFaceRestoreFaces", image=photos, **settings).args[0]
+    for index in range(3):
+        alone = run("CLRFaceRestoreFaces", image=photos[index : index + 1], **settings).args[0]
+        assert torch.equal(together[index : index + 1], alone)
+
+
+def test_identical_frames_come_out_identical(run: Run, model: Any, two_faces: Photos) -> None:
+    frames = two_faces(1).expand(3, -1, -1, -1)
+    one = run("CLRFaceRestoreFaces", image=frames, batch_size=2).args[0]
+    stages, _ = chain(run, model, frames)
+    for image in (one, stages):
+        assert torch.equal(image[0], image[1]) and torch.equal(image[0], image[2]) and (image[0] != frames[0]).any()
+
+
+def test_a_chosen_face_keeps_its_noise(run: Run, model: Any, two_faces: Photos) -> None:
+    """Through Select Faces, the one node's faces, and what core's Latent From Batch and Repeat Latent Batch do."""
     photos = two_faces(2)
-    both = run("CLRFaceRestoreFaces", image=photos, batch_size=2).args[0]
-    alone = run("CLRFaceRestoreFaces", image=photos[:1], batch_size=2).args[0]
-    assert torch.equal(both[:1], alone)
+    crops, alignment, _ = run("CLRFaceDetectAlign", image=photos).args
+    second, where, _ = run("CLRFaceSelectFaces", crops=crops, alignment=alignment, faces="1").args
+
+    def refined(crops: Tensor, alignment: Any, change: Callable[[dict], dict] = dict) -> Tensor:
+        latent, _ = run("CLRFaceIRNInit", model=model, crops=crops, alignment=alignment).args
+        refine = {"model": model, "latent": change(latent), "batch_size": 1}
+        return run("CLRFaceLatentRefineSampler", **refine).args[0]["samples"]
+
+    def from_batch(latent: dict) -> dict:  # as ComfyUI's LatentFromBatch with batch_index 1, length 1
+        return latent | {"samples": latent["samples"][1:2], "batch_index": latent["batch_index"][1:2]}
+
+    def repeated(latent: dict) -> dict:  # as its RepeatLatentBatch with amount 2
+        ids = latent["batch_index"]
+        later = [x + max(ids) - min(ids) + 1 for x in ids]
+        return latent | {"samples": latent["samples"].repeat(2, 1, 1, 1), "batch_index": ids + later}
+
+    every = refined(crops, alignment)
+    assert alignment.ids == (0, 1, 0, 1) and where.ids == (1, 1)
+    assert torch.equal(refined(second, where), every[[1, 3]])
+    assert not torch.equal(refined(second, None), every[[1, 3]])  # without its alignment it is the first face
+    assert torch.equal(refined(crops, alignment, from_batch), every[1:2])
+    twice = refined(crops, alignment, repeated)
+    assert torch.equal(twice[:4], every) and not torch.equal(twice[4:], every)
+    all_faces = run("CLRFaceRestoreFaces", image=photos, batch_size=1).args[0]
+    chosen, mask, count = run("CLRFaceRestoreFaces", image=photos, batch_size=1, faces="1").args
+    assert count == 2 and torch.equal(chosen[mask == 1], all_faces[mask == 1])
+
+
+def test_latent_nodes_act_on_the_estimate_and_the_degraded_face_alike(run: Run, model: Any, two_faces: Photos) -> None:
+    """A flipped latent is flipped whole, and a resized one gives a face of that size."""
+    crops, *_ = run("CLRFaceDetectAlign", image=two_faces(1)).args
+    latent, _ = run("CLRFaceIRNInit", model=model, crops=crops).args
+    flipped = latent | {"samples": latent["samples"].flip(3)}
+    (refined,) = run("CLRFaceLatentRefineSampler", model=model, latent=flipped).args
+    assert torch.equal(refined["samples"][:, 3:], latent["samples"][:, 3:].flip(3))
+    larger = latent | {"samples": torch.nn.functional.interpolate(latent["samples"], scale_factor=2.0)}
+    (refined,) = run("CLRFaceLatentRefineSampler", model=model, latent=larger).args
+    assert run("CLRFaceVQDecode", model=model, latent=refined).args[0].shape == (2, 128, 128, 3)
 
 
 def test_no_face_passes_through_every_stage(run: Run, model: Any, two_faces: Photos) -> None:
@@ -52,10 +106,10 @@ def test_no_face_passes_through_every_stage(run: Run, model: Any, two_faces: Pho
     photos[:, 0, 0] = 0
     crops, alignment, count = run("CLRFaceDetectAlign", image=photos).args
     assert count == 0 and crops.shape == (0, 64, 64, 3)
-    crops, alignment, count = run("CLRFaceSelectFaces", crops=crops, alignment=alignment, numbers="0").args
+    crops, alignment, count = run("CLRFaceSelectFaces", crops=crops, alignment=alignment, faces="0").args
     latent, estimate = run("CLRFaceIRNInit", model=model, crops=crops).args
     (mask,) = run("CLRFaceIdentityMask", model=model, latent=latent).args
-    (latent,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, mask=mask, identity=1.0).args
+    (latent,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, mask=mask, guidance_scale=1.0).args
     (restored,) = run("CLRFaceVQDecode", model=model, latent=latent).args
     image, where = run("CLRFaceFacePaste", image=photos, crops=restored, alignment=alignment).args
     assert count == 0 and estimate.shape == restored.shape == (0, 64, 64, 3) and mask.shape == (0, 16, 16)
@@ -69,7 +123,7 @@ def test_choosing_faces(run: Run, model: Any, two_faces: Photos) -> None:
     photos = two_faces(2)
     crops, alignment, count = run("CLRFaceDetectAlign", image=photos).args
     assert count == len(crops) == len(alignment) == 4
-    second, where, count = run("CLRFaceSelectFaces", crops=crops, alignment=alignment, numbers="1").args
+    second, where, count = run("CLRFaceSelectFaces", crops=crops, alignment=alignment, faces="1").args
     assert count == 2 and torch.equal(second, crops[[1, 3]])
     image, mask = run("CLRFaceFacePaste", image=photos, crops=torch.ones_like(second), alignment=where).args
     assert not mask[:, 50, 40].any() and (mask[:, 40, 150] == 1).all() and (image[:, 40, 150] == 1).all()
@@ -86,7 +140,7 @@ def test_crops_may_grow_before_they_are_pasted(run: Run, model: Any, two_faces: 
 
 
 def test_the_latents_are_ordinary(run: Run, model: Any, two_faces: Photos) -> None:
-    """Core nodes copy the dict and change its samples; what IRN Init left beside them comes along."""
+    """Core nodes copy the dict and change its samples: the estimate's first, then the degraded face's."""
     crops, *_ = run("CLRFaceDetectAlign", image=two_faces(1)).args
     latent, _ = run("CLRFaceIRNInit", model=model, crops=crops).args
     (plain,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent).args
@@ -110,7 +164,7 @@ def test_a_painted_mask_multiplies_the_learned_one(run: Run, model: Any, two_fac
     (both,) = run("CLRFaceIdentityMask", model=model, latent=latent, mask=painted).args
     assert learned.shape == (2, 16, 16) and learned.any()
     assert not both[:, :8].any() and torch.equal(both[:, 8:], learned[:, 8:])
-    settings = {"identity": 2.0, "steps": 2}
+    settings = {"guidance_scale": 2.0, "steps": 2}
     (free,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, mask=learned, **settings).args
     (own,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, **settings).args
     (none,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, mask=learned * 0, **settings).args
@@ -133,7 +187,7 @@ def test_quantising_once(run: Run, model: Any) -> None:
 
 
 def test_the_vae_does_what_core_asks_of_one(run: Run, part: Callable[[str], Any], model: Any) -> None:
-    vae = part("nodes.models").HostVAE(model)
+    vae = part("nodes.vae").HostVAE(model)
     image = torch.rand(2, 42, 33, 4)  # a picture with alpha, of odd size: ComfyUI cuts both off
     latents = vae.encode(image)
     assert latents.shape == (2, 3, 10, 8)
@@ -165,7 +219,7 @@ def test_similarity(run: Run, model: Any, part: Callable[[str], Any], monkeypatc
         def forward(self, faces: Tensor) -> Tensor:
             return torch.nn.functional.normalize(faces.mean((2, 3)) * self.weight)
 
-    monkeypatch.setattr(part("nodes.host"), "identity_network", Grey)
+    monkeypatch.setattr(part("nodes.similarity"), "identity_network", Grey)
     faces = torch.zeros(2, 64, 64, 3)
     faces[0, ..., 0], faces[1, ..., 1] = 1, 1
     cosines, text = run("CLRFaceFaceSimilarity", faces=faces, reference=faces[:1]).args
@@ -244,7 +298,7 @@ def test_memory_does_not_grow_with_the_frames(
     """Of a long batch, no more pictures are made at once than a micro-batch of faces needs."""
     photos = two_faces(1).expand(24, -1, -1, -1)
     alive, most = 0, 0
-    original = part("nodes.host").as_pictures
+    original = part("nodes.tensors").as_pictures
 
     class Counted(torch.Tensor):
         pass
@@ -264,11 +318,11 @@ def test_memory_does_not_grow_with_the_frames(
         weakref.finalize(picture, gone)
         return picture
 
-    part("nodes.host").as_pictures = counted
+    part("nodes.tensors").as_pictures = counted
     try:
         image, *_ = run("CLRFaceRestoreFaces", image=photos, batch_size=4).args
     finally:
-        part("nodes.host").as_pictures = original
+        part("nodes.tensors").as_pictures = original
     assert len(image) == 24 and most <= 4
 
 
@@ -321,24 +375,26 @@ class TestRefusals:
             run("CLRFaceFacePaste", image=two_faces(1)[:, :90], crops=crops, alignment=alignment)
         with sentence("1 pictures"):
             run("CLRFaceFacePaste", image=two_faces(2), crops=crops, alignment=alignment)
-        with sentence("face numbers"):
-            run("CLRFaceSelectFaces", crops=crops, alignment=alignment, numbers="9")
-        with sentence("numbers like"):
-            run("CLRFaceSelectFaces", crops=crops, alignment=alignment, numbers="the left one")
+        with sentence("face ids"):
+            run("CLRFaceSelectFaces", crops=crops, alignment=alignment, faces="9")
+        with sentence("ids like"):
+            run("CLRFaceSelectFaces", crops=crops, alignment=alignment, faces="the left one")
 
     def test_latents_that_do_not_come_from_irn_init(
-        self, run: Run, model: Any, two_faces: Photos, sentence: Any
+        self, run: Run, model: Any, two_faces: Photos, sentence: Any, part: Callable[[str], Any]
     ) -> None:
         crops, *_ = run("CLRFaceDetectAlign", image=two_faces(1)).args
         (encoded,) = run("CLRFaceVQEncode", model=model, image=crops).args
         latent, _ = run("CLRFaceIRNInit", model=model, crops=crops).args
         for node in ("CLRFaceLatentRefineSampler", "CLRFaceIdentityMask"):
-            with sentence("IRN Init"):
-                run(node, model=model, latent=encoded)
-            with sentence("as 'IRN Init' made it"):
-                run(node, model=model, latent={**latent, "samples": latent["samples"].repeat(2, 1, 1, 1)})
-        with sentence("LATENT of pictures"):
-            run("CLRFaceVQDecode", model=model, latent={"samples": torch.zeros(1, 3, 4, 8, 8)})
+            for foreign in (encoded, {"samples": torch.zeros(1, 4, 16, 16)}, {"samples": torch.zeros(1, 16, 16, 16)}):
+                with sentence("IRN Init"):
+                    run(node, model=model, latent=foreign)
+        for samples in (torch.zeros(1, 3, 4, 8, 8), torch.zeros(1, 4, 8, 8), torch.zeros(1, 16, 8, 8)):
+            with sentence("VQ Encode"):
+                run("CLRFaceVQDecode", model=model, latent={"samples": samples})
+            with sentence("VQ Encode"):
+                part("nodes.vae").HostVAE(model).decode(samples)
         endless = {**latent, "samples": latent["samples"] / 0}
         for node in ("CLRFaceVQDecode", "CLRFaceLatentRefineSampler", "CLRFaceIdentityMask"):
             with sentence("finite latents"):

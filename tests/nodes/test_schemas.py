@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from clrface_core import Sampling
+
 SNAPSHOT = Path(__file__).parent / "schemas.json"
 
 
@@ -45,15 +47,16 @@ def test_every_node_is_named_filed_and_explained(nodes: dict[str, Any]) -> None:
 
 
 def test_defaults_are_the_librarys(nodes: dict[str, Any]) -> None:
-    from clrface_core.stages import Sampling
+    from clrface_core.models.configs import CONFIGS
 
     usual = Sampling()
     for name in ("CLRFaceRestoreFaces", "CLRFaceLatentRefineSampler"):
         defaults = {
             entry.id: entry.default for entry in nodes[name].define_schema().inputs if hasattr(entry, "default")
         }
-        assert (defaults["steps"], defaults["solver"], defaults["identity"]) == (
+        assert (defaults["steps"], defaults["solver"], defaults["guidance_scale"]) == (
             usual.steps,
             usual.solver,
-            usual.identity,
+            usual.guidance_scale,
         )
+        assert {defaults["denoise"]} == {config.refiner.t0 for config in CONFIGS.values()}
