@@ -49,6 +49,7 @@ outcome."""
 
 BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"II*\0", b"MM\0*", b"GIF8")
 """How files of the kinds that are written begin, but for AVIF."""
+END_OF_PNG = b"IEND\xaeB`\x82"
 
 
 @dataclass(frozen=True)
@@ -207,13 +208,15 @@ def _is_done(target: Path, note: str, output: Output) -> bool:
 
 
 def _is_cut_short(target: Path) -> bool:
-    """Whether a file begins as a picture of ours and cannot be read."""
-    try:
-        beginning = target.read_bytes()[:12]
-        if not beginning or beginning.startswith(BEGINNINGS) or beginning[4:8] == b"ftyp":
-            read_photo(target)
-    except CLRFaceError:
+    """Whether a file begins as a picture of ours and does not go on to its end."""
+    data = target.read_bytes()
+    if data.startswith(BEGINNINGS[0]) and not data.endswith(END_OF_PNG):  # the pixels may be whole, the note is gone
         return True
+    if not data or data.startswith(BEGINNINGS) or data[4:8] == b"ftyp":
+        try:
+            read_photo(target)
+        except CLRFaceError:
+            return True
     return False
 
 

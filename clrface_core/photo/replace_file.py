@@ -99,6 +99,10 @@ def read_note(path: str | Path) -> tuple[str, bool] | None:
     png = data[place - 4 : place] == NOTE_NAME
     end = place + (length + 4 if png else length - 8)
     body = data[place : place + length] if png else data[place:end]
+    if png:
+        framed = end == len(data) - 12 and data[place - 8 : end] == chunk(NOTE_NAME, body)
+    else:
+        framed = end == len(data) and data[place - 4 : place] == b"free"
     digest, _, note = body[len(NOTE_MARK) :].decode("utf-8", "replace").partition(" ")
     rest = data[: place - 8] + data[end:]
-    return note, hashlib.sha256(rest).hexdigest() == digest
+    return note, framed and hashlib.sha256(rest).hexdigest() == digest

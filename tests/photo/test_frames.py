@@ -1,6 +1,7 @@
 """Animations and documents of several pages: one is read and the rest counted, or all are."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ def frames(size: tuple[int, int] = (32, 24)) -> list[Image.Image]:
 def test_frames_left_out_are_counted_and_all_are_read(tmp_path: Path, ending: str) -> None:
     first, *others = frames()
     path = tmp_path / f"in{ending}"
-    first.save(path, save_all=True, append_images=others, **({} if ending == ".tif" else {"duration": 40}))
+    options: dict[str, Any] = {} if ending == ".tif" else {"duration": 40}
+    first.save(path, save_all=True, append_images=others, **options)
     assert read_photo(path).frames_left_out == 2
     assert as_photo(path).frames_left_out == 2 and count_frames_of(path) == 3
     found = list(read_frames(path))

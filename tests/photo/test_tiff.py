@@ -28,7 +28,7 @@ def tiff(
 ) -> Path:
     """A TIFF of values (H,W,C) by the specification, in strips of `rows` lines, without compression."""
     height, width, channels = values.shape
-    values = values.astype(values.dtype.newbyteorder(order))
+    values = values.astype(f"{order}{values.dtype.kind}{values.dtype.itemsize}")
     planes = [values[..., c] for c in range(channels)] if planar else [values]
     strips = [plane[y : y + rows].tobytes() for plane in planes for y in range(0, height, rows)]
     kind = {"u": 1, "f": 3}[values.dtype.kind]
@@ -66,7 +66,7 @@ def read(path: Path) -> np.ndarray:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_zero_may_be_white(tmp_path: Path, dtype: type, order: str) -> None:
     most = np.iinfo(dtype).max
-    values = RANDOM.integers(0, most + 1, (20, 30, 1)).astype(dtype)
+    values: np.ndarray = RANDOM.integers(0, most + 1, (20, 30, 1)).astype(dtype)
     path = tiff(tmp_path / "in.tif", most - values, 0, order=order)
     np.testing.assert_allclose(read(path), values.repeat(3, -1) / most, atol=1e-6)
     photo = read_photo(path)
@@ -79,7 +79,9 @@ def test_zero_may_be_white(tmp_path: Path, dtype: type, order: str) -> None:
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_planes_may_stand_apart(tmp_path: Path, dtype: type, channels: int, order: str) -> None:
-    values = (RANDOM.random((20, 30, channels)) * (1 if dtype is np.float32 else np.iinfo(dtype).max)).astype(dtype)
+    values: np.ndarray = (
+        RANDOM.random((20, 30, channels)) * (1 if dtype is np.float32 else np.iinfo(dtype).max)
+    ).astype(dtype)
     path = tiff(tmp_path / "in.tif", values, 2, planar=True, order=order)
     photo = read_photo(path)
     most = 1 if dtype is np.float32 else np.iinfo(dtype).max

@@ -1,0 +1,287 @@
+"""A batch always ends well: names, closed streams, leftovers, resume, foreign files, signals.
+
+`clrface degrade` stands for all commands: it goes through the same files and batch, and needs no model.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clrface_core.cli import main
+from clrface_core.commands import batch as batch_module
+from clrface_core.commands.batch import Batch, run_jobs
+from clrface_core.commands.files import Output, plan
+from clrface_core.errors import CLRFaceError
+from clrface_core.photo import read_note, read_photo
+from clrface_core.photo.replace_file import HOST, remove_leftovers
+from clrface_core.precision import ran_out_of_memory
+
+ROOT = Path(__file__).parents[2]
+
+
+def picture(path: Path, seed: int = 0, size: int = 24) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def degrade(*arguments: object) -> int:
+    return main(["degrade", *map(str, arguments), "--quiet"])
+
+
+def shell(*arguments: object, **options: Any) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
+    command = [sys.executable, "-m", "clrface_core", "degrade", *map(str, arguments)]
+    return subprocess.run(command, env=environment, check=False, timeout=120, **options)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_same_stems_get_names_of_their_own_whatever_the_order_on_disk(tmp_path: Path, order: int) -> None:
+    for name in ["photo.jpg", "photo.png", "PHOTO.bmp", "photo.png.png", "other.png"][::order]:
+        picture(tmp_path / "in" / name)
+    jobs = {job.source.name: job.target for job in plan([tmp_path / "in"], tmp_path / "out")}
+    assert {source: target.name for source, target in jobs.items() if target} == {
+        "PHOTO.bmp": "PHOTO.png",
+        "other.png": "other.png",
+        "photo.jpg": "photo.jpg.png",
+        "photo.png": "photo.png-1.png",
+        "photo.png.png": "photo.png.png",
+    }
+
+
+def test_results_inside_the_input_folder_are_no_input(tmp_path: Path) -> None:
+    picture(tmp_path / "album/a.jpg")
+    for _ in range(2):
+        assert degrade(tmp_path / "album", "-o", tmp_path / "album/out", "--recursive") == 0
+    assert names(tmp_path / "album") == ["a.jpg", "out/a.png"]
+    for _ in range(2):
+        assert degrade(tmp_path / "album", "-o", tmp_path / "album") == 0
+    assert names(tmp_path / "album") == ["a.jpg", "a.png", "out/a.png"]
+
+
+def test_whatever_is_named_as_a_picture_counts(tmp_path: Path, capsys: Any) -> None:
+    picture(tmp_path / "in/a.jpg")
+    (tmp_path / "in/b.psd").write_bytes(b"8BPS")
+    os.mkfifo(tmp_path / "in/c.png")
+    (tmp_path / "in/d.webp").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "in/e.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    (tmp_path / "in/notes.txt").write_text("no picture")
+    assert degrade(tmp_path / "in", "-o", tmp_path / "out") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [Path(line.split(": ")[1]).name for line in lines] == ["b.psd", "c.png", "d.webp", "e.heic"]
+    assert names(tmp_path / "out") == ["a.png"]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a/" * 3000])
+def test_names_too_long_are_one_sentence(tmp_path: Path, capsys: Any, name: str) -> None:
+    assert degrade(tmp_path / name, picture(tmp_path / "a.png"), "-o", tmp_path / "out") == 1
+    assert len(capsys.readouterr().err) < 900 and names(tmp_path / "out") == ["a.png"]
+    with pytest.raises(SystemExit):
+        degrade(tmp_path / "a.png", "-o", tmp_path / name)
+
+
+def test_pipes_and_devices_are_refused(tmp_path: Path, capsys: Any) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    assert degrade(tmp_path / "pipe.png", "/dev/zero", "-o", tmp_path / "out") == 1
+    assert capsys.readouterr().err.count("a pipe or device") == 2
+
+
+def test_names_that_standard_output_cannot_say_end_nothing(tmp_path: Path) -> None:
+    odd = ["a.png", "中文.png", os.fsdecode(b"b\xe9.png"), "new\nline.png"]
+    for name in odd:
+        picture(tmp_path / "in/a.png").rename(tmp_path / "in" / name)
+    picture(tmp_path / "in/a.png")
+    done = shell(tmp_path / "in", "-o", tmp_path / "out", capture_output=True, env={"PYTHONIOENCODING": "cp1252"})
+    assert done.returncode == 0 and not done.stderr
+    assert {*os.listdir(tmp_path / "out")} == {*odd} and len(done.stdout.splitlines()) == 4
+    done = shell(tmp_path / "in", "-o", tmp_path / "again", "--json", capture_output=True, text=True)
+    assert {Path(record["input"]).name for record in json.loads(done.stdout)["results"]} == {*odd}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_full_and_closed_streams_end_nothing(tmp_path: Path) -> None:
+    for number in range(3):
+        picture(tmp_path / f"in/{number}.png")
+    with open("/dev/full", "w") as full:
+        done = shell(tmp_path / "in", "-o", tmp_path / "full", stdout=full, stderr=subprocess.PIPE)
+        assert done.returncode == 0 and len(names(tmp_path / "full")) == 3 and not done.stderr
+        done = shell(tmp_path / "in", "-o", tmp_path / "json", "--json", stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 1 and len(names(tmp_path / "json")) == 3 and "Expected to print" in done.stderr
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head` does
+    done = shell(tmp_path / "in", "-o", tmp_path / "head", stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert done.returncode == 0 and len(names(tmp_path / "head")) == 3 and not done.stderr
+    close = (
+        f"exec {sys.executable} -m clrface_core degrade {tmp_path / 'in'} none.png -o {tmp_path / 'closed'} >&- 2>&-"
+    )
+    done = subprocess.run(["sh", "-c", close], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    assert done.returncode == 1 and len(names(tmp_path / "closed")) == 3
+
+
+def test_foreign_files_are_spared_unless_asked(tmp_path: Path, capsys: Any) -> None:
+    source, target = picture(tmp_path / "a.jpg"), picture(tmp_path / "out/a.png", seed=7)
+    before = target.read_bytes()
+    for option in ([], ["--resume"]):
+        assert degrade(source, "-o", tmp_path / "out", *option) == 1
+        assert "--overwrite" in capsys.readouterr().err and target.read_bytes() == before
+    assert degrade(source, "-o", tmp_path / "out", "--overwrite") == 0
+    assert target.read_bytes() != before
+    assert degrade(source, "-o", tmp_path / "out") == 0  # its own results it may replace
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "webp", "tif"])
+def test_resume_skips_what_is_done_and_whole_and_unchanged(tmp_path: Path, kind: str) -> None:
+    source, out = picture(tmp_path / "in/a.jpg"), tmp_path / f"out/a.{kind}"
+
+    def run(*options: str) -> str:
+        """What became of the picture: it was skipped or done."""
+        stamp = out.stat().st_mtime_ns if out.exists() else None
+        assert degrade(tmp_path / "in", "-o", tmp_path / "out", "--resume", "--format", kind, *options) == 0
+        return "skipped" if out.stat().st_mtime_ns == stamp else "done"
+
+    assert run() == "done"
+    whole = out.read_bytes()
+    assert run() == "skipped"
+    assert run("--seed", "3") == "done" and out.read_bytes() != whole  # other settings
+    assert run() == "done" and out.read_bytes() == whole
+    out.write_bytes(whole[: len(whole) // 2])  # cut short
+    assert run() == "done" and out.read_bytes() == whole
+    for place in (40, len(whole) - (16 if kind == "png" else 1)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1
+        out.write_bytes(flipped)
+        assert run() == "done" and out.read_bytes() == whole
+    picture(source, seed=1)  # other content under the same name
+    assert run() == "done" and out.read_bytes() != whole
+    assert run() == "skipped"
+    assert names(tmp_path / "out") == [f"a.{kind}"]  # nothing lies beside the results
+
+
+def test_the_note_is_no_metadata(tmp_path: Path) -> None:
+    source = picture(tmp_path / "a.jpg")
+    assert degrade(source, "-o", tmp_path / "a.png", "--strip-metadata") == 0
+    note = read_note(tmp_path / "a.png")
+    assert note is not None and note[1] and len(note[0]) == 64
+    with Image.open(tmp_path / "a.png") as image:
+        image.load()
+        assert not image.info
+    assert read_note(source) is None and read_note(tmp_path / "absent") is None
+
+
+def test_leftovers_of_killed_runs_are_removed_but_not_those_of_the_living(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    mine = tmp_path / f".clrface-{HOST}-{os.getpid()}-00ff.tmp"
+    dead = tmp_path / f".clrface-{HOST}-{ended.pid}-00ff.tmp"
+    elsewhere = tmp_path / f".clrface-{'0' * 8}-{ended.pid}-00ff.tmp"
+    other = tmp_path / ".clrface-notes.tmp"
+    for path in (mine, dead, elsewhere, other):
+        path.write_bytes(b"half")
+    remove_leftovers(tmp_path)
+    assert {*tmp_path.iterdir()} == {mine, elsewhere, other}
+    remove_leftovers(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_signals_leave_nothing_half_written_and_resume_completes(tmp_path: Path, number: signal.Signals) -> None:
+    for index in range(25):
+        picture(tmp_path / f"in/{index:02}.png", seed=index, size=300)
+    arguments = [str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--resume"]
+    command = [sys.executable, "-m", "clrface_core", "degrade", *arguments]
+    process = subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    while process.poll() is None and len(list((tmp_path / "out").glob("*.png"))) < 3:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
+    if number != signal.SIGKILL:
+        assert errors.decode().splitlines() == ["clrface: interrupted"]
+        assert not list((tmp_path / "out").glob(".clrface*"))
+    done = list((tmp_path / "out").glob("*.png"))
+    assert 3 <= len(done) < 25
+    for path in done:
+        read_photo(path)
+    stamps = {path: path.stat().st_mtime_ns for path in done}
+    assert degrade(*arguments) == 0
+    assert degrade(tmp_path / "in", "-o", tmp_path / "undisturbed") == 0
+    assert names(tmp_path / "out") == names(tmp_path / "undisturbed")
+    for path in (tmp_path / "undisturbed").iterdir():
+        assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+
+
+def test_two_processes_on_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
+    for index in range(12):
+        picture(tmp_path / f"in/{index:02}.png", seed=index, size=200)
+    command = [sys.executable, "-m", "clrface_core", "degrade", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    both = [subprocess.Popen([*command, "--resume", "--quiet"], env=environment) for _ in range(2)]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert degrade(tmp_path / "in", "-o", tmp_path / "alone") == 0
+    assert names(tmp_path / "out") == names(tmp_path / "alone")
+    for name in names(tmp_path / "alone"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+
+
+def test_frames_are_said_to_be_left_out_or_all_done(tmp_path: Path, capsys: Any) -> None:
+    frames = [Image.new("RGB", (24, 24), colour) for colour in ("red", "lime", "blue")]
+    (tmp_path / "in").mkdir()
+    frames[0].save(tmp_path / "in/a.gif", save_all=True, append_images=frames[1:], duration=50)
+    picture(tmp_path / "in/b.jpg")
+    assert main(["degrade", str(tmp_path / "in"), "-o", str(tmp_path / "first")]) == 0
+    assert "2 more frames or pages were left out" in capsys.readouterr().err
+    assert degrade(tmp_path / "in", "-o", tmp_path / "all", "--frames", "all") == 0
+    assert names(tmp_path / "all") == ["a.gif", "b.png"]
+    with Image.open(tmp_path / "all/a.gif") as image:
+        assert image.n_frames == 3 and image.info["duration"] == 50
+    assert degrade(tmp_path / "in", "-o", tmp_path / "all", "--frames", "all", "--resume") == 0
+
+
+def test_a_reader_that_fails_in_any_way_ends_one_job_and_a_bug_ends_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reader(path: Path) -> Any:
+        raise ZeroDivisionError("in a decoder")
+
+    def broken(items: Any, bar: Any) -> Any:
+        return ((photo.no_such_thing, {}) for _, photo in items)
+
+    def same(items: Any, bar: Any) -> Any:
+        return (photo if isinstance(photo, Exception) else (photo, {}) for _, photo in items)
+
+    jobs = plan([picture(tmp_path / "a.png"), tmp_path / "none.png"], tmp_path / "out")
+    work = Batch("testing", Output(), {}, quiet=True, chatty=False)
+    with pytest.raises(AttributeError):
+        run_jobs(jobs, broken, work)
+    monkeypatch.setattr(batch_module, "read_photo", reader)
+    records = run_jobs(jobs, same, work)
+    assert "ZeroDivisionError" in records[0]["error"] and "found nothing" in records[1]["error"]
+
+
+def test_memory_has_many_words() -> None:
+    for error in (MemoryError(), RuntimeError("CUDA out of memory"), RuntimeError("could not create a primitive")):
+        assert ran_out_of_memory(error)
+    assert not ran_out_of_memory(RuntimeError("shapes differ"))
+
+
+def test_outputs_out_of_range_are_refused() -> None:
+    for wrong in ({"format": "gif"}, {"quality": 0}, {"frames": "some"}):
+        with pytest.raises(CLRFaceError, match=r"^Expected"):
+            Output(**wrong)
