@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -177,6 +177,7 @@ def _described(result: Restoration) -> dict[str, Any]:
 
 def _restore_aligned(restorer: Restorer, settings: Settings, items: Iterable[Item], bar: tqdm) -> Iterator[Outcome]:
     """Aligned faces, one after the other."""
+    from ..photo import keep_tone
     from ..pipeline import aligned_crop, is_the_photos
 
     for _, photo in items:
@@ -186,7 +187,8 @@ def _restore_aligned(restorer: Restorer, settings: Settings, items: Iterable[Ite
         try:
             crop = aligned_crop(photo, restorer.faces.bundle.size)
             [restored] = restorer.faces.restore_crops(crop[None], settings.sampling)
-            yield restored, {"faces": None, "summary": "aligned face restored"}
+            result = replace(photo, rgb=keep_tone(crop, restored), alpha=None)
+            yield result, {"faces": None, "summary": "aligned face restored"}
         except Exception as error:
             if not is_the_photos(error):
                 raise
