@@ -99,7 +99,7 @@ def scaling(repeats: int, quick: bool) -> dict[str, list[dict[str, float]]]:
 IMPORT = """
 import time, torch
 start = time.perf_counter()
-import clrface_core.pipeline, clrface_core.pictures, clrface_core.faces.select, clrface_core.faces.preview
+import clrface_core.pipeline, clrface_core.faces.select, clrface_core.faces.preview
 print(time.perf_counter() - start)
 """
 
