@@ -78,5 +78,5 @@ class SelectFaces(io.ComfyNode):
             raise CLRFaceError(
                 f"Expected {len(alignment)} crops for this alignment, got {len(crops)}: connect both from one node."
             )
-        chosen = choose(alignment, **filters)
+        chosen = choose(alignment, **filters | {"faces": filters["faces"] or "all"})
         return io.NodeOutput(crops[chosen], alignment.select(chosen), len(chosen))

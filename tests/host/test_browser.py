@@ -131,7 +131,7 @@ def test_a_template_runs_and_a_face_is_picked(front: Front) -> None:
     faces = page.locator(".clrface-face")
     faces.first.wait_for()
     assert faces.count() == 2
-    numbers = "app.graph.nodes.find(n => n.comfyClass === 'CLRFaceSelectFaces').widgets.find(w => w.name === 'numbers')"
+    numbers = "app.graph.nodes.find(n => n.comfyClass === 'CLRFaceSelectFaces').widgets.find(w => w.name === 'faces')"
     assert page.evaluate(f"{numbers}.value") == "1"
     assert [faces.nth(i).get_attribute("aria-pressed") for i in range(2)] == ["false", "true"]
     front.shot("found")
@@ -152,7 +152,7 @@ def test_a_template_runs_and_a_face_is_picked(front: Front) -> None:
     front.shot("selected")
     prompt = json.loads(page.evaluate("app.graphToPrompt().then(p => JSON.stringify(p.output))"))
     sent = {node["class_type"]: node["inputs"] for node in prompt.values()}
-    assert sent["CLRFaceSelectFaces"]["numbers"] == "0" and "clrface_view" not in sent["CLRFaceDetectAlign"]
+    assert sent["CLRFaceSelectFaces"]["faces"] == "0" and "clrface_view" not in sent["CLRFaceDetectAlign"]
     saved = json.loads(page.evaluate("JSON.stringify(app.graph.serialize())"))
     assert len(next(n for n in saved["nodes"] if n["type"] == "CLRFaceDetectAlign")["widgets_values"]) == 5
     front.run()

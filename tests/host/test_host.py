@@ -103,8 +103,8 @@ def test_a_graph_runs(path: Path, tool: ModuleType, host: Any) -> None:
 def one_node(**settings: Any) -> dict[str, Any]:
     """The one node between Load Image and Save Image."""
     usual = {
-        "image": ["1", 0], "seed": 0, "steps": 1, "solver": "ddim", "t0": 0.0, "identity": 0.0, "batch_size": 4,
-        "detector": "yunet", "score_threshold": 0.8, "order": "area", "min_size": 0, "at_most": 0, "feather": 0.1,
+        "image": ["1", 0], "seed": 0, "steps": 1, "solver": "ddim", "denoise": 0.5, "guidance_scale": 0.0, "batch_size": 4,
+        "faces": "all", "detector": "yunet", "score_threshold": 0.8, "order": "area", "min_size": 0, "at_most": 0, "feather": 0.1,
         "color_match": False, "blend": 1.0, "detail": 0.0,
     }  # fmt: skip
     return {
@@ -117,9 +117,9 @@ def one_node(**settings: Any) -> dict[str, Any]:
 def test_the_chain_and_the_one_node_give_the_same_pixels(tool: ModuleType, host: Any) -> None:
     modular = next(path for path in GRAPHS if path.stem.startswith("2"))
     chain = saved_picture(host, watch(host, fresh(prompt_of(tool, host, modular), 5)))
-    one = saved_picture(host, watch(host, one_node(seed=5, identity=1.0)))
+    one = saved_picture(host, watch(host, one_node(seed=5, guidance_scale=1.0)))
     assert np.array_equal(chain, one)
-    untouched, where = one_node(), one_node(seed=5, identity=1.0)
+    untouched, where = one_node(), one_node(seed=5, guidance_scale=1.0)
     untouched["3"]["inputs"]["images"] = ["1", 0]  # the photo as ComfyUI itself loads and saves it
     where["4"] = {"class_type": "ThresholdMask", "inputs": {"mask": ["2", 1], "value": 0.0}}
     where["5"] = {"class_type": "MaskToImage", "inputs": {"mask": ["4", 0]}}
@@ -146,7 +146,7 @@ def test_cancelling_ends_within_a_step(host: Any) -> None:
             cancelled.append(time.monotonic())
             host.post("/interrupt", {})
 
-    seen = watch(host, one_node(seed=7, steps=100, identity=1.0), cancel)
+    seen = watch(host, one_node(seed=7, steps=100, guidance_scale=1.0), cancel)
     assert seen.events[-1][0] == "execution_interrupted" and cancelled
     steps = [data["nodes"]["2"]["value"] for kind, data in seen.events if kind == "progress_state"]
     assert max(steps) <= 2  # of 100: no more than the step under way when the word came
@@ -168,7 +168,7 @@ def test_a_batch_comes_out_whole_and_faceless_pictures_pass_through(tool: Module
             if node["class_type"] == "LoadImage":
                 node["inputs"]["image"] = "meadow.png"
             if node["class_type"] == "CLRFaceSelectFaces":
-                node["inputs"]["numbers"] = ""
+                node["inputs"]["faces"] = "all"
         seen = watch(host, faceless)
         assert "execution_success" in seen.kinds(), (path.stem, seen.events[-1])
         assert (saved_picture(host, seen) == (90, 120, 60)).all()
@@ -194,13 +194,27 @@ def test_the_vae_serves_cores_own_nodes(host: Any) -> None:
     assert np.abs(saved_picture(host, seen).astype(float) - photo).mean() < 12
 
 
-def test_core_latent_nodes_fit_between(tool: ModuleType, host: Any) -> None:
+BETWEEN: list[tuple[str, dict[str, Any]]] = [
+    ("LatentMultiply", {"multiplier": 0.9}),
+    ("LatentFromBatch", {"batch_index": 0, "length": 1}),
+    ("RepeatLatentBatch", {"amount": 2}),
+    ("LatentFlip", {"flip_method": "y-axis: horizontally"}),
+    ("LatentRotate", {"rotation": "90 degrees"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "settings"), BETWEEN, ids=[kind for kind, _ in BETWEEN])
+def test_core_latent_nodes_fit_between(tool: ModuleType, host: Any, kind: str, settings: dict[str, Any]) -> None:
     modular = next(path for path in GRAPHS if path.stem.startswith("2"))
     prompt = prompt_of(tool, host, modular)
     start = next(number for number, node in prompt.items() if node["class_type"] == "CLRFaceIRNInit")
     sampler = next(node for node in prompt.values() if node["class_type"] == "CLRFaceLatentRefineSampler")
-    prompt["90"] = {"class_type": "LatentMultiply", "inputs": {"samples": [start, 0], "multiplier": 0.9}}
-    sampler["inputs"]["latent"] = ["90", 0]
+    prompt["90"] = {"class_type": kind, "inputs": {"samples": [start, 0], **settings}}
+    sampler["inputs"] |= {"latent": ["90", 0], "guidance_scale": 0.0}
+    del sampler["inputs"]["mask"]
+    decoder = next(number for number, node in prompt.items() if node["class_type"] == "CLRFaceVQDecode")
+    saver = next(node for node in prompt.values() if node["class_type"] == "SaveImage")
+    saver["inputs"]["images"] = [decoder, 0]
     seen = watch(host, prompt)
     assert "execution_success" in seen.kinds(), seen.events[-1]
 
@@ -234,7 +248,7 @@ def test_refusals_are_one_sentence_and_the_server_lives_on(host: Any) -> None:
     def plain_latent(prompt: dict[str, Any]) -> None:
         prompt["4"] = {"class_type": "CLRFaceLoadModel", "inputs": {"file": "bundled (CLR-Face s)"}}
         prompt["5"] = {"class_type": "CLRFaceVQEncode", "inputs": {"model": ["4", 0], "image": ["1", 0]}}
-        settings = {"seed": 0, "steps": 1, "solver": "ddim", "t0": 0.0, "identity": 0.0, "batch_size": 4}
+        settings = {"seed": 0, "steps": 1, "solver": "ddim", "denoise": 0.5, "guidance_scale": 0.0, "batch_size": 4}
         refine = {"model": ["4", 0], "latent": ["5", 0], **settings}
         prompt["6"] = {"class_type": "CLRFaceLatentRefineSampler", "inputs": refine}
         prompt["7"] = {
@@ -285,7 +299,7 @@ def test_cores_boxes_say_where_to_look(host: Any) -> None:
             "1": {"class_type": "LoadImage", "inputs": {"image": "grace-hopper.jpg"}},
             "2": {"class_type": "PrimitiveBoundingBox", "inputs": {"x": x, "y": y, "width": width, "height": height}},
             "3": {"class_type": "CLRFaceDetectAlign", "inputs": {
-                "image": ["1", 0], "bboxes": ["2", 0], "detector": "yunet", "score_threshold": 0.8, "order": "area",
+                "image": ["1", 0], "bboxes": ["2", 0], "faces": "all", "detector": "yunet", "score_threshold": 0.8, "order": "area",
                 "min_size": 0, "at_most": 0}},
             "4": {"class_type": "PreviewAny", "inputs": {"source": ["3", 2]}},
         }  # fmt: skip
@@ -296,7 +310,7 @@ def test_cores_boxes_say_where_to_look(host: Any) -> None:
 
 def test_models_can_be_unloaded_and_come_back(host: Any) -> None:
     host.post("/free", {"unload_models": True, "free_memory": True})
-    assert "execution_success" in watch(host, one_node(seed=11, identity=0.5)).kinds()
+    assert "execution_success" in watch(host, one_node(seed=11, guidance_scale=0.5)).kinds()
 
 
 def test_half_precision_and_model_folders_elsewhere_or_unreadable(
