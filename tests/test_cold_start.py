@@ -8,8 +8,8 @@ ROOT = Path(__file__).parent.parent
 
 SCRIPT = """
 import sys
-from clrface_core import Restorer
-result = Restorer(device="cpu", dtype="float32").restore("samples/grace-hopper.jpg", identity=1.0)
+from clrface_core import Restorer, Sampling
+result = Restorer.load(device="cpu", dtype="float32").restore("samples/grace-hopper.jpg", Sampling(guidance_scale=1.0))
 print(len(result.chosen), *sorted({"torch._dynamo", "sympy", "torchvision", "facexlib"} & set(sys.modules)))
 """
 

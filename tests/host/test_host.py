@@ -103,9 +103,9 @@ def test_a_graph_runs(path: Path, tool: ModuleType, host: Any) -> None:
 def one_node(**settings: Any) -> dict[str, Any]:
     """The one node between Load Image and Save Image."""
     usual = {
-        "image": ["1", 0], "seed": 0, "steps": 1, "solver": "ddim", "denoise": 0.5, "guidance_scale": 0.0, "batch_size": 4,
-        "faces": "all", "detector": "yunet", "score_threshold": 0.8, "order": "area", "min_size": 0, "at_most": 0, "feather": 0.1,
-        "color_match": False, "blend": 1.0, "detail": 0.0,
+        "image": ["1", 0], "seed": 0, "steps": 1, "solver": "ddim", "denoise": 0.5, "guidance_scale": 0.0,
+        "batch_size": 4, "faces": "all", "detector": "yunet", "score_threshold": 0.8, "order": "area",
+        "min_size": 0, "at_most": 0, "feather": 0.1, "color_match": False, "blend": 1.0, "detail": 0.0,
     }  # fmt: skip
     return {
         "1": {"class_type": "LoadImage", "inputs": {"image": "grace-hopper.jpg"}},
@@ -299,7 +299,7 @@ def test_cores_boxes_say_where_to_look(host: Any) -> None:
             "1": {"class_type": "LoadImage", "inputs": {"image": "grace-hopper.jpg"}},
             "2": {"class_type": "PrimitiveBoundingBox", "inputs": {"x": x, "y": y, "width": width, "height": height}},
             "3": {"class_type": "CLRFaceDetectAlign", "inputs": {
-                "image": ["1", 0], "bboxes": ["2", 0], "faces": "all", "detector": "yunet", "score_threshold": 0.8, "order": "area",
+                "image": ["1", 0], "bboxes": ["2", 0], "detector": "yunet", "score_threshold": 0.8, "order": "area",
                 "min_size": 0, "at_most": 0}},
             "4": {"class_type": "PreviewAny", "inputs": {"source": ["3", 2]}},
         }  # fmt: skip
