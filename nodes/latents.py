@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..clrface_core.errors import CLRFaceError
 from .progress import Progress
+from .sampling import conditioning
 from .tensors import FACE_IDS, as_pictures, blank, check_image, latents_of
 from .types import CATEGORY, Alignment, model_input
 from .vae import HostVAE
@@ -77,6 +78,14 @@ class IRNInit(io.ComfyNode):
                     display_name="estimate",
                     tooltip="The estimate itself, as pictures.\nTrue to the person, and smooth.",
                 ),
+                *(
+                    io.Conditioning.Output(name, display_name=name, tooltip=tooltip)
+                    for name, tooltip in (
+                        ("positive", "What the refiner looks at, for ComfyUI's own samplers.\nThe estimate's latent "
+                                     "and the degraded face's."),
+                        ("negative", "The same, for samplers that ask for both.\nSo cfg does nothing: leave it at 1."),
+                    )
+                ),
             ],
         )
 
@@ -104,7 +113,8 @@ class IRNInit(io.ComfyNode):
 
         faces.in_micro_batches(len(crops), work)
         ids = list(range(len(crops)) if alignment is None else alignment.ids)
-        return io.NodeOutput({"samples": latents, FACE_IDS: ids}, estimate)
+        known = conditioning(latents)
+        return io.NodeOutput({"samples": latents, FACE_IDS: ids}, estimate, known, known)
 
 
 class VQDecode(io.ComfyNode):

@@ -30,7 +30,7 @@ class HostModel:
         self.dtype = network_dtype(memory.get_torch_device())
         with trainable():
             self.bundle = load_bundle(path).to(dtype=self.dtype, memory_format=torch.channels_last)
-            self._patcher = _managed(nn.ModuleDict(self.bundle.networks()))
+            self._patcher = managed(nn.ModuleDict(self.bundle.networks()))
 
     def faces(self, batch_size: int = 4, *, guided: bool = False, beside: HostDetector | None = None) -> FaceRestorer:
         """The model on its device, ready for one node's work.
@@ -74,7 +74,7 @@ def identity_network() -> IdentityNet:
 def _identity() -> tuple[IdentityNet, comfy.model_patcher.ModelPatcher]:
     with trainable():
         network = load_identity("sface")
-        return network, _managed(network)
+        return network, managed(network)
 
 
 class HostDetector:
@@ -83,7 +83,7 @@ class HostDetector:
     def __init__(self, name: str) -> None:
         with trainable():
             self._detector = load_detector(name)
-            self.patcher = _managed(self._detector.network)
+            self.patcher = managed(self._detector.network)
         self._detector.device = self.patcher.load_device
 
     def load(self) -> HostDetector:
@@ -102,7 +102,7 @@ def detector(name: str) -> HostDetector:
     return HostDetector(name)
 
 
-def _managed(network: nn.Module) -> comfy.model_patcher.ModelPatcher:
+def managed(network: nn.Module) -> comfy.model_patcher.ModelPatcher:
     """The network in ComfyUI's hands. Which kind of patcher is the right one is only known once ComfyUI has started."""
     kind = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     return kind(network, load_device=memory.get_torch_device(), offload_device=memory.unet_offload_device())

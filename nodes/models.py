@@ -10,6 +10,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from .memory import HostModel, bundled_model
+from .sampling import sampling_model
 from .types import CATEGORY, Model
 from .vae import HostVAE
 
@@ -33,7 +34,7 @@ def choices() -> list[str]:
 
 
 class LoadModel(io.ComfyNode):
-    """File to model and VAE."""
+    """File to model, VAE and MODEL."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -60,6 +61,12 @@ class LoadModel(io.ComfyNode):
                     display_name="vae",
                     tooltip="The model's autoencoder.\nWorks in ComfyUI's own VAE Encode and VAE Decode.",
                 ),
+                io.Model.Output(
+                    "core_model",
+                    display_name="MODEL",
+                    tooltip="The refiner, for KSampler and SamplerCustomAdvanced.\nWith the conditioning of 'IRN Init', "
+                    "cfg 1 and a denoise of 0.5.",
+                ),
             ],
         )
 
@@ -78,7 +85,7 @@ class LoadModel(io.ComfyNode):
     def execute(cls, file: str) -> io.NodeOutput:
         path = _path(file)
         model = bundled_model() if path is None else HostModel(path)
-        return io.NodeOutput(model, HostVAE(model))
+        return io.NodeOutput(model, HostVAE(model), sampling_model(model))
 
 
 def _path(file: str) -> Path | None:

@@ -29,6 +29,10 @@ class Schedule(ABC):
     def sigma(self, t: Tensor) -> Tensor:
         """Standard deviation of the noise: 0 at t = 0, rising. It avoids the cancellation in 1 - alpha^2."""
 
+    @abstractmethod
+    def time(self, ratio: Tensor) -> Tensor:
+        """The time at which sigma/alpha is `ratio`, at least 0; beyond the process's own end it is above 1."""
+
 
 @dataclass(frozen=True)
 class LinearBeta(Schedule):
@@ -46,6 +50,11 @@ class LinearBeta(Schedule):
 
     def sigma(self, t: Tensor) -> Tensor:
         return torch.sqrt(-torch.expm1(-2 * self._decay(t)))
+
+    def time(self, ratio: Tensor) -> Tensor:
+        # alpha = 1/sqrt(1 + ratio^2), so the decay is known; of the two forms of the root, the one without cancellation
+        decay, rate = torch.log1p(ratio * ratio) / 2, self.beta_min / 2
+        return 2 * decay / (rate + torch.sqrt(rate * rate + (self.beta_max - self.beta_min) * decay))
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,12 @@ class Cosine(Schedule):
         # 1 - cos^2(x + p)/cos^2(p) = sin(x) sin(x + 2p) / cos^2(p)
         x = self._speed() * t
         return torch.sqrt(torch.sin(x) * torch.sin(x + 2 * self._start())) / math.cos(self._start())
+
+    def time(self, ratio: Tensor) -> Tensor:
+        # cos(x + p) = cos(p)/sqrt(1 + ratio^2); the arc tangent keeps the digits that the arc cosine loses near 0
+        p = self._start()
+        whole = torch.atan2(torch.sqrt(ratio * ratio + math.sin(p) ** 2), torch.full_like(ratio, math.cos(p)))
+        return (whole - p) / self._speed()
 
 
 def linear_beta(beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:

@@ -57,6 +57,14 @@ def test_small_times_keep_full_precision_in_float32(schedule: Schedule) -> None:
     torch.testing.assert_close(schedule.sigma(t.float()).double(), schedule.sigma(t), rtol=2e-6, atol=0)
 
 
+def test_the_time_of_a_noise_level(schedule: Schedule) -> None:
+    for dtype, most in ((torch.float64, 1e-12), (torch.float32, 3e-7)):
+        t = TIMES.to(dtype)
+        ratio = schedule.sigma(t) / schedule.alpha(t)
+        assert (schedule.time(ratio) - t).abs().max() < most
+    assert schedule.time(torch.tensor(1e6)) > 1
+
+
 def test_shape_and_dtype_are_kept(schedule: Schedule) -> None:
     for dtype in (torch.float32, torch.float64):
         for shape in ((), (3,), (2, 1, 1, 1)):

@@ -19,7 +19,7 @@ Photos = Callable[[int], Tensor]
 def chain(run: Run, model: Any, image: Tensor, **sampling: Any) -> tuple[Tensor, Tensor]:
     """Detect, estimate, refine, decode and paste, one node each."""
     crops, alignment, _ = run("CLRFaceDetectAlign", image=image).args
-    latent, _ = run("CLRFaceIRNInit", model=model, crops=crops, alignment=alignment).args
+    latent, *_ = run("CLRFaceIRNInit", model=model, crops=crops, alignment=alignment).args
     (refined,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, **sampling).args
     (restored,) = run("CLRFaceVQDecode", model=model, latent=refined).args
     return run("CLRFaceFacePaste", image=image, crops=restored, alignment=alignment).args
@@ -65,7 +65,7 @@ def test_a_chosen_face_keeps_its_noise(run: Run, model: Any, two_faces: Photos) 
     second, where, _ = run("CLRFaceSelectFaces", crops=crops, alignment=alignment, faces="1").args
 
     def refined(crops: Tensor, alignment: Any, change: Callable[[dict], dict] = dict) -> Tensor:
-        latent, _ = run("CLRFaceIRNInit", model=model, crops=crops, alignment=alignment).args
+        latent, *_ = run("CLRFaceIRNInit", model=model, crops=crops, alignment=alignment).args
         refine = {"model": model, "latent": change(latent), "batch_size": 1}
         return run("CLRFaceLatentRefineSampler", **refine).args[0]["samples"]
 
@@ -92,7 +92,7 @@ def test_a_chosen_face_keeps_its_noise(run: Run, model: Any, two_faces: Photos) 
 def test_latent_nodes_act_on_the_estimate_and_the_degraded_face_alike(run: Run, model: Any, two_faces: Photos) -> None:
     """A flipped latent is flipped whole, and a resized one gives a face of that size."""
     crops, *_ = run("CLRFaceDetectAlign", image=two_faces(1)).args
-    latent, _ = run("CLRFaceIRNInit", model=model, crops=crops).args
+    latent, *_ = run("CLRFaceIRNInit", model=model, crops=crops).args
     flipped = latent | {"samples": latent["samples"].flip(3)}
     (refined,) = run("CLRFaceLatentRefineSampler", model=model, latent=flipped).args
     assert torch.equal(refined["samples"][:, 3:], latent["samples"][:, 3:].flip(3))
@@ -107,7 +107,7 @@ def test_no_face_passes_through_every_stage(run: Run, model: Any, two_faces: Pho
     crops, alignment, count = run("CLRFaceDetectAlign", image=photos).args
     assert count == 0 and crops.shape == (0, 64, 64, 3)
     crops, alignment, count = run("CLRFaceSelectFaces", crops=crops, alignment=alignment, faces="0").args
-    latent, estimate = run("CLRFaceIRNInit", model=model, crops=crops).args
+    latent, estimate, *_ = run("CLRFaceIRNInit", model=model, crops=crops).args
     (mask,) = run("CLRFaceIdentityMask", model=model, latent=latent).args
     (latent,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, mask=mask, guidance_scale=1.0).args
     (restored,) = run("CLRFaceVQDecode", model=model, latent=latent).args
@@ -142,7 +142,7 @@ def test_crops_may_grow_before_they_are_pasted(run: Run, model: Any, two_faces: 
 def test_the_latents_are_ordinary(run: Run, model: Any, two_faces: Photos) -> None:
     """Core nodes copy the dict and change its samples: the estimate's first, then the degraded face's."""
     crops, *_ = run("CLRFaceDetectAlign", image=two_faces(1)).args
-    latent, _ = run("CLRFaceIRNInit", model=model, crops=crops).args
+    latent, *_ = run("CLRFaceIRNInit", model=model, crops=crops).args
     (plain,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent).args
     (changed,) = run(
         "CLRFaceLatentRefineSampler", model=model, latent={**latent, "samples": latent["samples"] * 0.5}
@@ -157,7 +157,7 @@ def test_the_latents_are_ordinary(run: Run, model: Any, two_faces: Photos) -> No
 
 def test_a_painted_mask_multiplies_the_learned_one(run: Run, model: Any, two_faces: Photos) -> None:
     crops, *_ = run("CLRFaceDetectAlign", image=two_faces(1)).args
-    latent, _ = run("CLRFaceIRNInit", model=model, crops=crops).args
+    latent, *_ = run("CLRFaceIRNInit", model=model, crops=crops).args
     (learned,) = run("CLRFaceIdentityMask", model=model, latent=latent).args
     painted = torch.ones(1, 128, 128)
     painted[:, :64] = 0
@@ -385,7 +385,7 @@ class TestRefusals:
     ) -> None:
         crops, *_ = run("CLRFaceDetectAlign", image=two_faces(1)).args
         (encoded,) = run("CLRFaceVQEncode", model=model, image=crops).args
-        latent, _ = run("CLRFaceIRNInit", model=model, crops=crops).args
+        latent, *_ = run("CLRFaceIRNInit", model=model, crops=crops).args
         for node in ("CLRFaceLatentRefineSampler", "CLRFaceIdentityMask"):
             for foreign in (encoded, {"samples": torch.zeros(1, 4, 16, 16)}, {"samples": torch.zeros(1, 16, 16, 16)}):
                 with sentence("IRN Init"):
@@ -420,7 +420,7 @@ class TestRefusals:
         for name in ("foreign.safetensors", "torn.safetensors"):
             with sentence(name):
                 run("CLRFaceLoadModel", file=name)
-        model, _ = run("CLRFaceLoadModel", file="own.safetensors").args
+        model, *_ = run("CLRFaceLoadModel", file="own.safetensors").args
         assert model.bundle.irn is not None
         assert nodes["CLRFaceLoadModel"].validate_inputs("gone.safetensors").startswith("Expected a model")
 
