@@ -74,10 +74,19 @@ class _Waiting:
     def assembled(self, blending: Blending) -> Restoration:
         """The photo with its restored faces put back."""
         restored = torch.stack(self.restored) if self.restored else self.crops
-        before = self.photo.rgb
-        rgb, mask = paste_faces(before, restored, self.alignment, blending, region_mask=self.region)
-        photo = self.photo.with_rgb(keep_tone(before, rgb) if self.chosen else before)
+        photo, mask = put_back(self.photo, restored, self.alignment, blending, region_mask=self.region)
         return Restoration(photo, mask, self.faces, self.chosen, self.crops, restored, self.alignment)
+
+
+def put_back(
+    photo: Photo, faces: Tensor, alignment: Alignment, blending: Blending, *, region_mask: Tensor | None = None
+) -> tuple[Photo, Tensor]:
+    """A photo with restored crops (N,3,S,S) put back into it, its tone kept, and the blend mask (1,H,W).
+
+    region_mask: see `paste_faces`.
+    """
+    rgb, mask = paste_faces(photo.rgb, faces, alignment, blending, region_mask=region_mask)
+    return photo.with_rgb(keep_tone(photo.rgb, rgb) if len(alignment) else photo.rgb), mask
 
 
 Line = deque["_Waiting | Exception"]

@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from .degrade import DegradeFace
 from .detect import DetectAlignFaces
+from .detectors import register_folders
 from .latents import IRNInit, VQDecode, VQEncode
 from .mask import IdentityMask
 from .models import LoadModel, register_folder
@@ -23,6 +24,7 @@ class CLRFaceExtension(ComfyExtension):
     @override
     async def on_load(self) -> None:
         register_folder()
+        register_folders()
 
     @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

@@ -9,18 +9,17 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..clrface_core.errors import CLRFaceError
-from ..clrface_core.faces.detect import DETECTORS, ORDERS, Detector, Face, faces_in_boxes, from_mesh, order_faces
+from ..clrface_core.faces.detect import ORDERS, Detector, Face, faces_in_boxes, from_mesh, order_faces
 from ..clrface_core.faces.preview import numbered
 from ..clrface_core.faces.select import Detection, cut_faces, select_faces
+from .detectors import available, checked
 from .memory import detector as host_detector
+from .previews import PICTURES, scale_of, scaled, small
 from .progress import Progress, shown
-from .tensors import images, photos
+from .tensors import crops_or_none, photos
 from .types import CATEGORY, Alignment, FaceLandmarks, settings
 
 USUAL = Detection()
-
-PREVIEWS = 16
-"""Pictures shown at most: nobody picks faces on every frame of a film."""
 
 
 def detection_inputs() -> list[io.Input]:
@@ -28,10 +27,10 @@ def detection_inputs() -> list[io.Input]:
     return [
         io.Combo.Input(
             "detector",
-            options=list(DETECTORS),
+            options=available(),
             default="yunet",
-            tooltip="Which network looks for faces.\nyunet comes along; the others are facexlib's, where it has their "
-            "weights.",
+            tooltip="Which network looks for faces.\nyunet comes along; facexlib's are offered where their weights lie "
+            "in models/facedetection.",
             advanced=True,
         ),
         io.Float.Input(
@@ -103,7 +102,8 @@ class DetectAlignFaces(io.ComfyNode):
                 io.Image.Output(
                     "crops",
                     display_name="crops",
-                    tooltip="The faces, upright and 512 px.\nOne after the other, picture by picture.",
+                    tooltip="The faces, upright and 512 px, picture by picture.\nWithout any face, nodes that need "
+                    "crops are left out.",
                 ),
                 Alignment.Output(
                     "alignment",
@@ -115,6 +115,10 @@ class DetectAlignFaces(io.ComfyNode):
                 ),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, detector: str) -> bool | str:
+        return checked(detector)
 
     @classmethod
     def execute(
@@ -139,14 +143,17 @@ class DetectAlignFaces(io.ComfyNode):
             progress.advance(1)
         chosen = [select_faces(faces, detection) for faces in found]
         crops, batch = cut_faces(originals, found, chosen=chosen)
-        few = list(zip(originals, found, chosen, strict=True))[:PREVIEWS]
+        few = list(zip(originals, found, chosen, strict=True))[:PICTURES]
+        scale = scale_of(*image.shape[1:3])
         preview = {
-            "clrface_pictures": shown(numbered(photo, [faces[i] for i in ids], ids) for photo, faces, ids in few),
+            "clrface_pictures": shown(
+                numbered(small(photo), [scaled(faces[i], scale) for i in ids], ids) for photo, faces, ids in few
+            ),
             "clrface_faces": [[list(faces[i].box) for i in ids] for _, faces, ids in few],
             "clrface_ids": [ids for *_, ids in few],
             "clrface_size": [image.shape[2], image.shape[1]],
         }
-        return io.NodeOutput(images(crops), batch, len(batch), ui=preview)
+        return io.NodeOutput(crops_or_none(crops), batch, len(batch), ui=preview)
 
 
 def _find(

@@ -81,8 +81,11 @@ class IRNInit(io.ComfyNode):
                 *(
                     io.Conditioning.Output(name, display_name=name, tooltip=tooltip)
                     for name, tooltip in (
-                        ("positive", "What the refiner looks at, for ComfyUI's own samplers.\nThe estimate's latent "
-                                     "and the degraded face's."),
+                        (
+                            "positive",
+                            "What the refiner looks at, for ComfyUI's own samplers.\nThe estimate's latent "
+                            "and the degraded face's.",
+                        ),
                         ("negative", "The same, for samplers that ask for both.\nSo cfg does nothing: leave it at 1."),
                     )
                 ),

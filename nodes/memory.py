@@ -7,17 +7,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 import comfy.model_management as memory
 import comfy.model_patcher
-import torch
 from comfy.cli_args import args
-from torch import Tensor, nn
 
 from ..clrface_core.faces.detect import Face, load_detector
 from ..clrface_core.models.bundle import load_bundle
 from ..clrface_core.models.identity import IdentityNet, load_identity
 from ..clrface_core.precision import choose_dtype
 from ..clrface_core.restorer import FaceRestorer
+from .detectors import weights_of
 
 MAPS = 24
 """Feature maps of a face, at full resolution and width, that the decoder and its gradient hold at once."""
@@ -82,7 +84,7 @@ class HostDetector:
 
     def __init__(self, name: str) -> None:
         with trainable():
-            self._detector = load_detector(name)
+            self._detector = load_detector(name, weights=weights_of(name))
             self.patcher = managed(self._detector.network)
         self._detector.device = self.patcher.load_device
 

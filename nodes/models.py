@@ -64,8 +64,8 @@ class LoadModel(io.ComfyNode):
                 io.Model.Output(
                     "core_model",
                     display_name="MODEL",
-                    tooltip="The refiner, for KSampler and SamplerCustomAdvanced.\nWith the conditioning of 'IRN Init', "
-                    "cfg 1 and a denoise of 0.5.",
+                    tooltip="The refiner, for KSampler and SamplerCustomAdvanced.\nWith the conditioning of "
+                    "'IRN Init', cfg 1, scheduler simple, and a denoise of 0.5.",
                 ),
             ],
         )

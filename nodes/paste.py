@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..clrface_core.faces.paste import Blending, paste_batch
 from .progress import Progress
-from .tensors import blank, each_picture, photos, region_masks, with_faces
+from .tensors import blank, each_picture, needs_crops, photos, region_masks, with_faces
 from .types import CATEGORY, Alignment, settings
 
 USUAL = Blending()
@@ -51,6 +52,13 @@ def paste_inputs() -> list[io.Input]:
     ]
 
 
+def said(faces: int, changed: Tensor, mask: Tensor | None) -> list[str]:
+    """Why a picture came out as it went in, where it did: what the node's view puts into words."""
+    if not faces:
+        return ["no_faces"]
+    return ["black_mask"] if mask is not None and not changed.any() else []
+
+
 class FacePaste(io.ComfyNode):
     """Crops to photos."""
 
@@ -64,12 +72,15 @@ class FacePaste(io.ComfyNode):
                 "Puts faces back where they were cut out. Crops may have any size by now: upscale them before.\n"
                 "Every pixel outside the mask stays exactly as it was."
             ),
+            has_intermediate_output=True,
             search_aliases=["paste face", "uncrop face", "face blend", "composite face"],
             inputs=[
                 io.Image.Input(
                     "image", tooltip="The photos.\nThe originals, or enlarged ones of the same proportions."
                 ),
-                io.Image.Input("crops", tooltip="The faces to put in.\nAny size, in the order they were cut out."),
+                io.Image.Input(
+                    "crops", lazy=True, tooltip="The faces to put in.\nAny size, in the order they were cut out."
+                ),
                 Alignment.Input("alignment", tooltip="Where they lie.\nFrom where the crops were cut or chosen."),
                 *paste_inputs(),
                 io.Mask.Input(
@@ -91,10 +102,15 @@ class FacePaste(io.ComfyNode):
         )
 
     @classmethod
+    def check_lazy_status(cls, alignment: Any, crops: Any = None, **unused: Any) -> list[str]:
+        return needs_crops(crops, alignment)
+
+    @classmethod
     def execute(
-        cls, image: Tensor, crops: Tensor, alignment: Any, mask: Tensor | None = None, **widgets: Any
+        cls, image: Tensor, alignment: Any, crops: Tensor | None = None, mask: Tensor | None = None, **widgets: Any
     ) -> io.NodeOutput:
-        originals, faces = photos(image), each_picture(crops, "crops")
+        originals = photos(image)
+        faces = each_picture(torch.zeros(0, 1, 1, 3) if crops is None else crops, "crops")
         progress = Progress(alignment.frames)
         result = blank(alignment.frames, *image.shape[1:])
         changed = blank(*result.shape[:3])
@@ -106,4 +122,5 @@ class FacePaste(io.ComfyNode):
             result[frame] = with_faces(before, photo, where).to(result)
             changed[frame] = where[0].to(changed)
             progress.advance(1)
-        return io.NodeOutput(result, changed)
+        notes = said(len(alignment), changed, mask)
+        return io.NodeOutput(result, changed, ui={"clrface_notes": notes})

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from uuid import uuid4
 
-import comfy.model_management as memory
 import folder_paths
 import torch
-from comfy.cli_args import LatentPreviewMethod, args
-from comfy.utils import ProgressBar
 from PIL import Image
 from torch import Tensor
+
+import comfy.model_management as memory
+from comfy.cli_args import LatentPreviewMethod, args
+from comfy.utils import ProgressBar
 
 from ..clrface_core.restorer import FaceRestorer
 

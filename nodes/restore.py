@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..clrface_core.diffusion.refine import Sampling
 from ..clrface_core.faces.paste import Blending
 from ..clrface_core.faces.select import Detection
-from ..clrface_core.pipeline import Restorer
+from ..clrface_core.photo import as_photo
+from ..clrface_core.pipeline import Restorer, put_back
 from .detect import detection_inputs
+from .detectors import checked
 from .memory import bundled_model
 from .memory import detector as host_detector
-from .paste import paste_inputs
-from .progress import Progress, preview_of, shown
+from .paste import paste_inputs, said
+from .previews import PICTURES, pairs
+from .progress import Progress, preview_of
+from .recent import Recent, Restored, key_of
 from .sampler import sampling_inputs
-from .tensors import blank, intermediate, photos, region_masks, with_faces
+from .tensors import blank, crops_or_none, intermediate, photos, region_masks, with_faces
 from .types import CATEGORY, Model, settings
+
+SHORT = {"image", "seed", "steps", "guidance_scale", "faces", "color_match", "blend", "model", "mask"}
+"""What the node shows at once; the other settings are folded away."""
+
+RECENT = Recent()
+
+
+def short(*inputs: io.Input) -> list[io.Input]:
+    """The inputs, those that few people need folded away."""
+    for each in inputs:
+        if each.id not in SHORT:
+            each.advanced = True
+    return list(inputs)
 
 
 class RestoreFaces(io.ComfyNode):
@@ -36,7 +55,7 @@ class RestoreFaces(io.ComfyNode):
             ),
             search_aliases=["face restore", "restore face", "codeformer", "gfpgan", "face enhance", "old photo"],
             has_intermediate_output=True,
-            inputs=[
+            inputs=short(
                 io.Image.Input("image", tooltip="Photos or frames, of any size.\nAs many come out as went in."),
                 *sampling_inputs(),
                 io.String.Input(
@@ -56,7 +75,7 @@ class RestoreFaces(io.ComfyNode):
                     optional=True,
                     tooltip="Where faces may be put in, over the whole photo.\nBlack keeps the photo.",
                 ),
-            ],
+            ),
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The restored photos.\nAs many as went in."),
                 io.Mask.Output(
@@ -69,8 +88,20 @@ class RestoreFaces(io.ComfyNode):
                     display_name="count",
                     tooltip="How many faces were restored in all pictures.\n0 is no error.",
                 ),
+                io.Image.Output(
+                    "crops",
+                    display_name="crops",
+                    tooltip="The faces as they were, upright.\nWithout any face, nodes that need them are left out.",
+                ),
+                io.Image.Output(
+                    "restored_crops", display_name="restored crops", tooltip="The restored faces.\nIn the same order."
+                ),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, detector: str) -> bool | str:
+        return checked(detector)
 
     @classmethod
     def execute(
@@ -82,25 +113,77 @@ class RestoreFaces(io.ComfyNode):
         mask: Tensor | None = None,
         **widgets: Any,
     ) -> io.NodeOutput:
-        sampling, detection = settings(Sampling, widgets), settings(Detection, widgets)
-        originals, finder = photos(image), host_detector(detector)
-        faces = (model or bundled_model()).faces(batch_size, guided=sampling.guidance_scale > 0, beside=finder)
+        model, blending = model or bundled_model(), settings(Blending, widgets)
+        depends = {name: value for name, value in widgets.items() if not hasattr(blending, name)}
+        originals, regions = photos(image), region_masks(mask, image)
+        key = key_of(image, model=model, detector=detector, batch_size=batch_size, **depends)
         progress = Progress(100 * len(originals))
-        restorations = Restorer(faces, finder).restore_photos(
-            originals,
-            sampling,
-            detection,
-            settings(Blending, widgets),
-            regions=region_masks(mask, image),
-            callback=lambda event: progress.reach(
-                event["photos"] / len(originals) * event["share"], preview_of(faces, event["denoised"])
-            ),
+        known = RECENT.get(key)
+        restorations = (
+            _restored(model, originals, detector, batch_size, widgets, regions, progress)
+            if known is None
+            else _put_back(originals, known, blending, regions)
         )
-        result, changed, count = intermediate(image, copy=True), blank(*image.shape[:3]), 0
-        for frame, done in enumerate(restorations):
-            result[frame] = with_faces(result[frame], done.image, done.mask).to(result)
-            changed[frame] = done.mask[0].to(changed)
-            count += len(done.chosen)
+        result, changed = intermediate(image, copy=True), blank(*image.shape[:3])
+        kept: list[Restored] = []
+        views: list[dict[str, Any]] = []
+        for frame, (done, picture, where) in enumerate(restorations):
+            result[frame] = with_faces(result[frame], picture, where).to(result)
+            changed[frame] = where[0].to(changed)
+            kept.append(done)
+            if frame < PICTURES:
+                chosen = [(face_id, done.faces[face_id]) for face_id in done.chosen]
+                views += pairs(originals[frame], result[frame].movedim(-1, 0).float(), chosen, frame)
             progress.reach((frame + 1) / len(originals))
-        before, after = shown([originals[0]]), shown([result[0].movedim(-1, 0)])  # of the first picture
-        return io.NodeOutput(result, changed, count, ui={"clrface_before": before, "clrface_after": after})
+        RECENT.keep(key, kept)
+        crops, restored = (crops_or_none(torch.cat([getattr(each, name) for each in kept])) for name in CROPS)
+        count = sum(len(each.chosen) for each in kept)
+        shown = {
+            "clrface_pairs": views,
+            "clrface_frames": [len(originals)],
+            "clrface_notes": said(count, changed, mask),
+        }
+        return io.NodeOutput(result, changed, count, crops, restored, ui=shown)
+
+
+CROPS = ("crops", "restored_crops")
+
+Frame = tuple[Restored, Tensor, Tensor]
+"""A picture's faces, the picture (3,H,W) with them in it, and its blend mask (1,H,W)."""
+
+
+def _restored(
+    model: Any,
+    originals: Sequence[Tensor],
+    detector: str,
+    batch_size: int,
+    widgets: dict[str, Any],
+    regions: Sequence[Tensor] | None,
+    progress: Progress,
+) -> Iterator[Frame]:
+    """Picture by picture, through the networks."""
+    sampling, finder = settings(Sampling, widgets), host_detector(detector)
+    faces = model.faces(batch_size, guided=sampling.guidance_scale > 0, beside=finder)
+    for done in Restorer(faces, finder).restore_photos(
+        originals,
+        sampling,
+        settings(Detection, widgets),
+        settings(Blending, widgets),
+        regions=regions,
+        callback=lambda event: progress.reach(
+            event["photos"] / len(originals) * event["share"], preview_of(faces, event["denoised"])
+        ),
+    ):
+        yield Restored.of(done), done.image, done.mask
+
+
+def _put_back(
+    originals: Sequence[Tensor], known: list[Restored], blending: Blending, regions: Sequence[Tensor] | None
+) -> Iterator[Frame]:
+    """Picture by picture, with faces restored before."""
+    for frame, done in enumerate(known):
+        region = None if regions is None else regions[frame]
+        photo, mask = put_back(
+            as_photo(originals[frame]), done.restored_crops, done.alignment, blending, region_mask=region
+        )
+        yield done, photo.rgb, mask

@@ -10,14 +10,15 @@ from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
 import comfy.conds
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management as memory
 import comfy.ops
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from ..clrface_core.diffusion.schedule import Schedule, schedule_named
 from ..clrface_core.errors import CLRFaceError
@@ -227,7 +228,7 @@ def with_cores_layers(refiner: Refiner) -> Refiner:
 
 
 def conditioning(latents: Tensor) -> list[list[Any]]:
-    """CONDITIONING of the latents (z_I, then z_d) of 'IRN Init'; core wants a text's embedding as well, which is empty."""
+    """CONDITIONING of the latents (z_I, then z_d) of 'IRN Init', and of an empty text, without which core has none."""
     return [[torch.zeros(1, 1, 1), {KNOWN: latents}]]
 
 

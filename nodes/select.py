@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..clrface_core.errors import CLRFaceError
 from ..clrface_core.faces.detect import ORDERS
 from ..clrface_core.faces.select import SIDES, choose
+from .tensors import crops_or_none, needs_crops
 from .types import CATEGORY, Alignment
 
 
@@ -25,7 +27,7 @@ class SelectFaces(io.ComfyNode):
             description="Keeps the faces that pass every filter; the others stay as they are in the picture.",
             search_aliases=["choose face", "pick face", "face index", "filter faces"],
             inputs=[
-                io.Image.Input("crops", tooltip="Aligned faces.\nFrom 'Detect & Align Faces'."),
+                io.Image.Input("crops", lazy=True, tooltip="Aligned faces.\nFrom 'Detect & Align Faces'."),
                 Alignment.Input("alignment", tooltip="Where they lie.\nFrom the same node as the crops."),
                 io.String.Input(
                     "faces",
@@ -73,10 +75,15 @@ class SelectFaces(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, crops: Tensor, alignment: Any, **filters: Any) -> io.NodeOutput:
+    def check_lazy_status(cls, alignment: Any, crops: Any = None, **unused: Any) -> list[str]:
+        return needs_crops(crops, alignment)
+
+    @classmethod
+    def execute(cls, alignment: Any, crops: Tensor | None = None, **filters: Any) -> io.NodeOutput:
+        crops = torch.zeros(0, 1, 1, 3) if crops is None else crops
         if len(crops) != len(alignment):
             raise CLRFaceError(
                 f"Expected {len(alignment)} crops for this alignment, got {len(crops)}: connect both from one node."
             )
         chosen = choose(alignment, **filters | {"faces": filters["faces"] or "all"})
-        return io.NodeOutput(crops[chosen], alignment.select(chosen), len(chosen))
+        return io.NodeOutput(crops_or_none(crops[chosen].movedim(-1, 1)), alignment.select(chosen), len(chosen))

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import comfy.model_management as memory
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+import comfy.model_management as memory
 
 from ..clrface_core.errors import CLRFaceError
 
@@ -76,6 +77,21 @@ def _kind(thing: object) -> str:
 def images(faces: Tensor) -> Tensor:
     """(B,3,H,W) to an IMAGE where and as ComfyUI wants what travels between nodes."""
     return intermediate(faces.movedim(1, -1).contiguous())
+
+
+def crops_or_none(faces: Tensor) -> Any:
+    """Crops (B,3,H,W) as an IMAGE. Where there are none, core's sign to leave out every node that would need one: its
+    own take no empty batch. What needs no crop (see `needs_crops`) goes on."""
+    if len(faces):
+        return images(faces)
+    from comfy_execution.graph_utils import ExecutionBlocker  # which a ComfyUI has, and not what the tests run in
+
+    return ExecutionBlocker(None)
+
+
+def needs_crops(crops: Any, alignment: Any) -> list[str]:
+    """What a node asks ComfyUI for once it knows its alignment: the crops, if there are any."""
+    return ["crops"] if crops is None and len(alignment) else []
 
 
 def blank(*shape: int) -> Tensor:

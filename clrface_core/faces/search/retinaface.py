@@ -1,6 +1,7 @@
 """facexlib's RetinaFace networks behind our interface: its layers, our decoding, no download and no helper state."""
 
 import hashlib
+import importlib.util
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -82,11 +83,15 @@ def _facexlib(name: str) -> ModuleType:
     try:
         import facexlib.detection.retinaface
     except ImportError as error:
-        raise CLRFaceError(
-            f"Expected facexlib for the detector retinaface_{name}, could not import it ({error}): "
-            "install facexlib, or choose the detector yunet."
-        ) from error
+        raise _without_facexlib(name, str(error)) from error
     return facexlib
+
+
+def _without_facexlib(name: str, reason: str) -> CLRFaceError:
+    return CLRFaceError(
+        f"Expected facexlib for the detector retinaface_{name}, could not import it ({reason}): install facexlib, or "
+        "choose the detector yunet."
+    )
 
 
 def load_retinaface(name: str, weights: Path | None = None) -> RetinaFace:
@@ -133,5 +138,8 @@ def _be_one_mb(detector: RetinaFace) -> None:
 
 
 def default_weights(name: str) -> Path:
-    """Where facexlib keeps the weights of this network."""
-    return Path(str(_facexlib(name).__file__)).parent / "weights" / FILES[name]
+    """Where facexlib keeps the weights of this network; it is not imported for that. CLRFaceError without it."""
+    found = importlib.util.find_spec("facexlib")
+    if found is None or found.origin is None:
+        raise _without_facexlib(name, "it is not installed")
+    return Path(found.origin).parent / "weights" / FILES[name]

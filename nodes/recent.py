@@ -1,0 +1,82 @@
+"""The faces of the last restoration, so that a change of how they are put back costs only that."""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..clrface_core.faces.align import Alignment
+from ..clrface_core.faces.detect import Face
+from ..clrface_core.pipeline import Restoration
+
+MOST_FACES = 64
+"""A restoration of more faces is not kept: it would take over 400 MB."""
+
+
+class Restored(NamedTuple):
+    """One picture's faces before and after, and where they lie; see `Restoration`."""
+
+    faces: list[Face]
+    chosen: list[int]
+    crops: Tensor
+    restored_crops: Tensor
+    alignment: Alignment
+
+    @classmethod
+    def of(cls, done: Restoration) -> Restored:
+        """Without the picture."""
+        return cls(done.faces, done.chosen, done.crops, done.restored_crops, done.alignment)
+
+
+class Recent:
+    """One restoration, by all that it depends on."""
+
+    def __init__(self) -> None:
+        self._key: object = None
+        self._faces: list[Restored] = []
+
+    def get(self, key: object) -> list[Restored] | None:
+        """Its faces, picture by picture, if this was the last one; every other is forgotten now, not afterwards."""
+        if self._key != key:
+            self.clear()
+            return None
+        return self._faces
+
+    def keep(self, key: object, faces: list[Restored]) -> None:
+        """Remember it, unless it is too large."""
+        self.clear()
+        if sum(len(each.chosen) for each in faces) <= MOST_FACES:
+            self._key, self._faces = key, faces
+
+    def clear(self) -> None:
+        """Forget it."""
+        self._key, self._faces = None, []
+
+
+def key_of(image: Tensor, **given: Any) -> object:
+    """What tells one restoration from another: the pixels, and the value of everything that is given."""
+    return digest(image), tuple((name, _known(value)) for name, value in sorted(given.items()))
+
+
+def _known(value: Any) -> object:
+    """Something to compare a value by that does not keep it alive."""
+    if isinstance(value, Tensor):
+        return digest(value)
+    if isinstance(value, (str, int, float, bool, type(None))):
+        return value
+    if isinstance(value, Sequence):
+        return tuple(map(_known, value))
+    return weakref.ref(value)
+
+
+def digest(tensor: Tensor) -> str:
+    """Of shape, type and content, part by part: nothing large is copied."""
+    told = hashlib.blake2b(f"{tensor.dtype} {tuple(tensor.shape)}".encode(), digest_size=16)
+    for part in tensor:
+        told.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return told.hexdigest()
