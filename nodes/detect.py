@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
@@ -16,7 +17,7 @@ from .detectors import available, checked
 from .memory import detector as host_detector
 from .previews import PICTURES, scale_of, scaled, small
 from .progress import Progress, shown
-from .tensors import crops_or_none, photos
+from .tensors import images, or_none, photos
 from .types import CATEGORY, Alignment, FaceLandmarks, settings
 
 USUAL = Detection()
@@ -143,6 +144,7 @@ class DetectAlignFaces(io.ComfyNode):
             progress.advance(1)
         chosen = [select_faces(faces, detection) for faces in found]
         crops, batch = cut_faces(originals, found, chosen=chosen)
+        batch = replace(batch, crops=images(crops))
         few = list(zip(originals, found, chosen, strict=True))[:PICTURES]
         scale = scale_of(*image.shape[1:3])
         preview = {
@@ -153,7 +155,7 @@ class DetectAlignFaces(io.ComfyNode):
             "clrface_ids": [ids for *_, ids in few],
             "clrface_size": [image.shape[2], image.shape[1]],
         }
-        return io.NodeOutput(crops_or_none(crops), batch, len(batch), ui=preview)
+        return io.NodeOutput(or_none(batch.crops), batch, len(batch), ui=preview)
 
 
 def _find(

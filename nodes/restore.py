@@ -23,7 +23,7 @@ from .previews import PICTURES, pairs
 from .progress import Progress, preview_of
 from .recent import Recent, Restored, key_of
 from .sampler import sampling_inputs
-from .tensors import blank, crops_or_none, intermediate, photos, region_masks, with_faces
+from .tensors import blank, images, intermediate, or_none, photos, region_masks, with_faces
 from .types import CATEGORY, Model, settings
 
 SHORT = {"image", "seed", "steps", "guidance_scale", "faces", "color_match", "blend", "model", "mask"}
@@ -136,7 +136,7 @@ class RestoreFaces(io.ComfyNode):
                 views += pairs(originals[frame], result[frame].movedim(-1, 0).float(), chosen, frame)
             progress.reach((frame + 1) / len(originals))
         RECENT.keep(key, kept)
-        crops, restored = (crops_or_none(torch.cat([getattr(each, name) for each in kept])) for name in CROPS)
+        crops, restored = (or_none(images(torch.cat([getattr(each, name) for each in kept]))) for name in CROPS)
         count = sum(len(each.chosen) for each in kept)
         shown = {
             "clrface_pairs": views,

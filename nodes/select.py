@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..clrface_core.errors import CLRFaceError
 from ..clrface_core.faces.detect import ORDERS
 from ..clrface_core.faces.select import SIDES, choose
-from .tensors import crops_or_none, needs_crops
+from .tensors import needs_crops, or_none
 from .types import CATEGORY, Alignment
 
 
@@ -27,8 +27,7 @@ class SelectFaces(io.ComfyNode):
             description="Keeps the faces that pass every filter; the others stay as they are in the picture.",
             search_aliases=["choose face", "pick face", "face index", "filter faces"],
             inputs=[
-                io.Image.Input("crops", lazy=True, tooltip="Aligned faces.\nFrom 'Detect & Align Faces'."),
-                Alignment.Input("alignment", tooltip="Where they lie.\nFrom the same node as the crops."),
+                Alignment.Input("alignment", tooltip="The faces and where they lie.\nFrom 'Detect & Align Faces'."),
                 io.String.Input(
                     "faces",
                     default="all",
@@ -60,6 +59,12 @@ class SelectFaces(io.ComfyNode):
                     max=1000,
                     tooltip="Faces per picture, the first in order.\n0 takes all.",
                 ),
+                io.Image.Input(
+                    "crops",
+                    optional=True,
+                    lazy=True,
+                    tooltip="The faces, if another node changed them.\nElse those that come with the alignment.",
+                ),
             ],
             outputs=[
                 io.Image.Output("crops", display_name="crops", tooltip="The chosen faces.\nFor 'IRN Init'."),
@@ -80,10 +85,10 @@ class SelectFaces(io.ComfyNode):
 
     @classmethod
     def execute(cls, alignment: Any, crops: Tensor | None = None, **filters: Any) -> io.NodeOutput:
-        crops = torch.zeros(0, 1, 1, 3) if crops is None else crops
-        if len(crops) != len(alignment):
+        if crops is not None and len(crops) != len(alignment):
             raise CLRFaceError(
                 f"Expected {len(alignment)} crops for this alignment, got {len(crops)}: connect both from one node."
             )
         chosen = choose(alignment, **filters | {"faces": filters["faces"] or "all"})
-        return io.NodeOutput(crops_or_none(crops[chosen].movedim(-1, 1)), alignment.select(chosen), len(chosen))
+        left = (alignment if crops is None else replace(alignment, crops=crops)).select(chosen)
+        return io.NodeOutput(or_none(left.crops), left, len(chosen))

@@ -79,11 +79,11 @@ def images(faces: Tensor) -> Tensor:
     return intermediate(faces.movedim(1, -1).contiguous())
 
 
-def crops_or_none(faces: Tensor) -> Any:
-    """Crops (B,3,H,W) as an IMAGE. Where there are none, core's sign to leave out every node that would need one: its
-    own take no empty batch. What needs no crop (see `needs_crops`) goes on."""
-    if len(faces):
-        return images(faces)
+def or_none(crops: Tensor) -> Any:
+    """An IMAGE of crops; where there are none, core's sign to leave out every node that would need one: its own take
+    no empty batch. What needs no crop (see `needs_crops`) goes on."""
+    if len(crops):
+        return crops
     from comfy_execution.graph_utils import ExecutionBlocker  # which a ComfyUI has, and not what the tests run in
 
     return ExecutionBlocker(None)

@@ -231,7 +231,7 @@ def stages(graph: Graph, photo: Slot, row: float = 0, column: float = 1, **selec
     model = graph.add("CLRFaceLoadModel", (0, row + 5))
     cut = graph.add("CLRFaceDetectAlign", (column, row), image=photo)
     if select:
-        cut = graph.add("CLRFaceSelectFaces", (column + 1, row), crops=cut.out(), alignment=cut.out(1), **select)
+        cut = graph.add("CLRFaceSelectFaces", (column + 1, row), alignment=cut.out(1), **select)
         column += 1
     start = graph.add("CLRFaceIRNInit", (column + 1, row), model=model.out(), crops=cut.out(), alignment=cut.out(1))
     return cut, start, model

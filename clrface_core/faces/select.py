@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 
 import torch
@@ -60,7 +60,8 @@ class FaceBatch:
 
     frames: how many pictures there are, faces or not. frame, faces, ids: for every crop its picture, the
     detected face, and its id within that picture (what a preview shows and a choice names). alignment:
-    where the crops lie; its image size is that of every picture.
+    where the crops lie; its image size is that of every picture. crops: they themselves, in whatever form the first
+    index of which counts them, where somebody put them here.
     """
 
     frames: int
@@ -68,6 +69,7 @@ class FaceBatch:
     faces: tuple[Face, ...]
     ids: tuple[int, ...]
     alignment: Alignment
+    crops: Tensor | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -80,6 +82,7 @@ class FaceBatch:
             faces=tuple(self.faces[i] for i in indices),
             ids=tuple(self.ids[i] for i in indices),
             alignment=self.alignment.select(list(indices)),
+            crops=None if self.crops is None else self.crops[list(indices)],
         )
 
     def of_frame(self, frame: int) -> list[int]:

@@ -2,6 +2,7 @@
 // it out again. Every face is a button, so that the keyboard reaches it too.
 
 import { address, element, shownHeight } from "./files.js";
+import { pager } from "./pager.js";
 import { words } from "./words.js";
 
 const ALIGNMENT = 1; // the output that a Select Faces node is connected to
@@ -25,7 +26,12 @@ export function pickerView(node) {
     image.style.aspectRatio = `${size[0]} / ${size[1]}`;
     buttons.replaceChildren(...faces[shown].map((box, index) => faceButton(box, ids[shown][index], size)));
     const hint = !faces[shown].length ? words().none : selects(node).length ? words().pick : words().connect;
-    bar.replaceChildren(...(pictures.length > 1 ? pager(pictures.length) : []), element("span", "", { textContent: hint }));
+    const turn = (by) => {
+      shown = (shown + by + pictures.length) % pictures.length;
+      draw();
+    };
+    const turning = pictures.length > 1 ? pager(words().picture(shown + 1, pictures.length), turn) : [];
+    bar.replaceChildren(...turning, element("span", "", { textContent: hint }));
     mark();
   }
 
@@ -46,19 +52,6 @@ export function pickerView(node) {
     return button;
   }
 
-  function pager(count) {
-    const turn = (by, sign) => {
-      const button = element("button", "clrface-turn", { type: "button", textContent: sign });
-      button.addEventListener("click", () => {
-        shown = (shown + by + count) % count;
-        draw();
-      });
-      return button;
-    };
-    const where = element("span", "", { textContent: words().picture(shown + 1, count) });
-    return [turn(-1, "‹"), where, turn(1, "›")];
-  }
-
   // Numbers may also be typed into Select Faces, so the marks are taken from there.
   function mark() {
     const chosen = new Set(selects(node).flatMap(numbersOf));
@@ -67,6 +60,9 @@ export function pickerView(node) {
     }
   }
 
+  image.addEventListener("error", () => {
+    root.hidden = true; // the server has thrown its temporary files away
+  });
   root.addEventListener("pointerenter", () => found && draw());
   return {
     element: root,

@@ -12,6 +12,11 @@ const WORDS = {
     before: "Before",
     after: "After",
     divide: "Move the border between before and after",
+    whole: "Whole picture",
+    notes: {
+      no_faces: "No face was found: the picture is unchanged.",
+      black_mask: "The mask is black where the faces are: nothing was changed.",
+    },
   },
   zh: {
     face: (number) => `人脸 ${number}`,
@@ -22,6 +27,11 @@ const WORDS = {
     before: "修复前",
     after: "修复后",
     divide: "移动前后对比的分界线",
+    whole: "整张图像",
+    notes: {
+      no_faces: "未找到人脸：图像保持不变。",
+      black_mask: "人脸处的遮罩为黑色：没有任何改动。",
+    },
   },
   ja: {
     face: (number) => `顔 ${number}`,
@@ -32,6 +42,11 @@ const WORDS = {
     before: "復元前",
     after: "復元後",
     divide: "復元前と復元後の境界を動かす",
+    whole: "画像全体",
+    notes: {
+      no_faces: "顔が見つかりませんでした。画像は元のままです。",
+      black_mask: "顔の部分のマスクが黒いため、何も変更されていません。",
+    },
   },
 };
 

@@ -125,6 +125,8 @@ def test_no_face_passes_through_and_leaves_out_what_needs_one(
     for node in ("CLRFaceSelectFaces", "CLRFaceFacePaste"):
         assert nodes[node].check_lazy_status(alignment=alignment, crops=None, image=photos) == ["crops"]
         assert nodes[node].check_lazy_status(alignment=alignment, crops=crops, image=photos) == []
+    by_itself, where, _ = run("CLRFaceSelectFaces", alignment=alignment, faces="1").args
+    assert torch.equal(by_itself, crops[1:]) and torch.equal(where.crops, by_itself)  # the alignment has the crops
     none = run("CLRFaceSelectFaces", crops=crops, alignment=alignment, min_size=500)
     assert none.args[2] == 0 and type(none.args[0]).__name__ == "ExecutionBlocker"
 
