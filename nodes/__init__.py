@@ -8,6 +8,7 @@ from typing_extensions import override
 from .degrade import DegradeFace
 from .detect import DetectAlignFaces
 from .detectors import register_folders
+from .guidance import IdentityGuidanceNode
 from .latents import IRNInit, VQDecode, VQEncode
 from .mask import IdentityMask
 from .models import LoadModel, register_folder
@@ -30,7 +31,7 @@ class CLRFaceExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             LoadModel, DetectAlignFaces, SelectFaces, VQEncode, IRNInit, IdentityMask, LatentRefineSampler, VQDecode,
-            FacePaste, RestoreFaces, FaceSimilarity, DegradeFace,
+            FacePaste, RestoreFaces, FaceSimilarity, DegradeFace, IdentityGuidanceNode,
         ]  # fmt: skip
 
 

@@ -117,6 +117,13 @@ def equality():
             Noise(), guider, comfy.samplers.sampler_object("euler"), levels, LATENT
         )
         seen[f"SamplerCustomAdvanced euler {steps}"] = far(out.args[1]["samples"], ours)
+    (guided,) = run("CLRFaceIdentityGuidance", core_model=MODEL)
+    ours = run("CLRFaceLatentRefineSampler", model=BUNDLE, latent=LATENT, steps=2, seed=3, guidance_scale=1.0)
+    z = comfy.sample.sample(
+        guided, Noise().generate_noise(LATENT), 2, 1.0, "euler", "simple", KNOWN, KNOWN, LATENT["samples"],
+        denoise=0.5, seed=3,
+    )  # fmt: skip
+    seen["KSampler guided"] = far(z, ours[0]["samples"])
     return seen
 
 

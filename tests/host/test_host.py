@@ -377,7 +377,7 @@ def test_what_the_front_end_asks_for_is_there(host: Any) -> None:
     log = host.log.read_text()
     assert "IMPORT FAILED" not in log and "clr-face" in log
     print("\nimport:", re.findall(r"([\d.]+ seconds): .*clr-face", log))
-    assert sum(name.startswith("CLRFace") for name in host.info) == 12
+    assert sum(name.startswith("CLRFace") for name in host.info) == 13
     translations = json.loads(host.get("/i18n"))
     assert all("CLRFaceRestoreFaces" in translations[language]["nodeDefs"] for language in ("en", "zh", "ja"))
     assert len(json.loads(host.get("/workflow_templates"))["clr-face"]) == len(GRAPHS)

@@ -25,10 +25,10 @@ def seen(request: pytest.FixtureRequest, comfyui: Path) -> dict[str, Any]:
 
 
 def test_cores_samplers_give_what_ours_gives(seen: dict[str, Any]) -> None:
-    assert len(seen["equality"]) == 9
+    assert len(seen["equality"]) == 10
     for name, difference in seen["equality"].items():
         print(f"\n{name}: {difference:.1e}", end="")
-        assert difference < 1e-4, name
+        assert difference < (1e-2 if "guided" in name else 1e-4), name
 
 
 def test_latent_nodes_and_stages(seen: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,13 +37,17 @@ def known(core: Any, positive: Any, noise: Tensor, image: Tensor | None) -> Tens
     return core.extra_conds(**named)["c_concat"].cond
 
 
-def euler(core: Any, noise: Tensor, image: Tensor, beside: Tensor, times: list[float]) -> Tensor:
-    """k-diffusion's Euler solver, as core runs it."""
+def euler(core: Any, noise: Tensor, image: Tensor, beside: Tensor, times: list[float], post_cfg: Any = None) -> Tensor:
+    """k-diffusion's Euler solver, as core runs it, with a post-CFG patch or without."""
+    conditions = [{"model_conds": {"c_concat": SimpleNamespace(cond=beside)}}]
     sampling = core.model_sampling
     levels = [*(sampling.sigma(torch.tensor(t, dtype=torch.float64)).float() for t in times), torch.tensor(0.0)]
     x = sampling.noise_scaling(levels[0], noise, image)
     for here, there in pairwise(levels):
-        denoised = core._apply_model(x, here.expand(len(x)), c_concat=beside)
+        level = here.expand(len(x))
+        denoised = core._apply_model(x, level, c_concat=beside)
+        if post_cfg:
+            denoised = post_cfg({"denoised": denoised, "sigma": level, "cond": conditions})
         x = x + (x - denoised) / here * (there - here)
     return x
 
@@ -123,3 +128,48 @@ def test_it_is_in_cores_hands(core: Any, model: Any) -> None:
     form = core.latent_format
     assert (form.latent_channels, form.spacial_downscale_ratio) == (C, 4)
     assert form.latent_rgb_factors_reshape(torch.zeros(1, 2 * C, 8, 8)).shape == (1, C, 8, 8)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_guidance_gives_what_our_sampler_gives(run: Run, start: Any, part: Callable[[str], Any], steps: int) -> None:
+    """The post-CFG patch in core's Euler solver, the model's own mask and a painted one, against the sampler node."""
+    model, latent, positive = start
+    z = latent["samples"]
+    patcher = part("nodes.sampling").sampling_model(model)
+    face_noise = part("clrface_core.diffusion.refine").face_noise
+    noise = torch.zeros_like(z)
+    noise[:, :C] = torch.stack([face_noise((C, *z.shape[2:]), seed=5, face_id=i) for i in latent["batch_index"]])
+    painted = torch.zeros(1, 64, 64)
+    painted[:, :32] = 1
+    results = []
+    for masks in ({}, {"mask": painted}):
+        settings = {"model": model, "latent": latent, "steps": steps, "seed": 5, "guidance_scale": 1.5, **masks}
+        (ours,) = run("CLRFaceLatentRefineSampler", **settings).args
+        (guided,) = run("CLRFaceIdentityGuidance", core_model=patcher, guidance_scale=1.5, **masks).args
+        assert guided is not patcher and "sampler_post_cfg_function" not in patcher.model_options
+        [patch] = guided.model_options["sampler_post_cfg_function"]
+        with torch.inference_mode():
+            beside = known(guided.model, positive, noise, z)
+            times = [0.5 * (steps - i) / steps for i in range(steps)]
+            theirs = euler(guided.model, noise, z, beside, times, patch)
+        # the gradient of a random network makes more of rounding than the network itself
+        assert (theirs - ours["samples"]).abs().max() < 1e-3
+        results.append(theirs)
+    (plain,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, steps=steps, seed=5).args
+    assert not torch.equal(results[0], results[1])
+    assert all((each - plain["samples"]).abs().max() > 0.02 for each in results)
+
+
+def test_guidance_has_a_range_and_can_be_off(run: Run, start: Any, part: Callable[[str], Any]) -> None:
+    model, *_ = start
+    patcher = part("nodes.sampling").sampling_model(model)
+    (off,) = run("CLRFaceIdentityGuidance", core_model=patcher, guidance_scale=0.0).args
+    assert "sampler_post_cfg_function" not in off.model_options
+    (late,) = run("CLRFaceIdentityGuidance", core_model=patcher, start_percent=0.8).args
+    [patch] = late.model_options["sampler_post_cfg_function"]
+    estimate = torch.ones(1, C, 16, 16)
+    sigma = patcher.model.model_sampling.sigma(torch.tensor([0.5]))
+    assert patch({"denoised": estimate, "sigma": sigma, "cond": None}) is estimate  # before its range
+    error = part("clrface_core.errors").CLRFaceError
+    with pytest.raises(error, match=r"^Expected the MODEL of 'Load CLR-Face Model'[^\n]*: [^\n]*\.$"):
+        run("CLRFaceIdentityGuidance", core_model=object())
