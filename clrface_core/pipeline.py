@@ -100,7 +100,7 @@ class Restorer:
         detector: str = "yunet",
         detector_weights: Path | str | None = None,
         identity_net: str | None = "sface",
-        batch_size: int = 4,
+        batch_size: int | None = None,
     ) -> Restorer:
         """Everything from its files.
 

@@ -57,10 +57,10 @@ def sampling_inputs() -> list[io.Input]:
         ),
         io.Int.Input(
             "batch_size",
-            default=4,
-            min=1,
+            default=0,
+            min=0,
             max=64,
-            tooltip="Faces at once.\nMemory grows with it; results do not depend on it.",
+            tooltip="Faces at once, 0 chooses.\nMemory grows with it; results do not depend on it.",
             advanced=True,
         ),
     ]

@@ -69,7 +69,7 @@ def test_both_pictures_are_encoded_in_one_call_and_quantised_once(
     for name in ("encode", "decode"):
         monkeypatch.setattr(vq, name, counted(name, getattr(vq, name)))
     handle = vq.quantize.register_forward_hook(lambda module, x, y: calls.append(("quantize", len(x[0]))))
-    faces.restore_crops(crops[:2], Sampling(steps=3))
+    FaceRestorer(faces.bundle, batch_size=2).restore_crops(crops[:2], Sampling(steps=3))
     handle.remove()
     assert calls == [("encode", 4), ("quantize", 2), ("decode", 2)]
 
