@@ -14,6 +14,9 @@ from torch import Tensor
 
 PACK = "clrface_pack"
 
+Run = Callable[..., Any]
+Photos = Callable[[int], Tensor]
+
 
 @pytest.fixture(scope="session")
 def pack(tools: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
@@ -35,7 +38,7 @@ def nodes(tools: Callable[[str], ModuleType], pack: ModuleType) -> dict[str, Any
 
 
 @pytest.fixture
-def run(nodes: dict[str, Any]) -> Callable[..., Any]:
+def run(nodes: dict[str, Any]) -> Run:
     """`run("CLRFaceVQEncode", model=..., image=...)` runs that node; settings not given are its defaults."""
 
     def execute(node_id: str, **given: Any) -> Any:
@@ -48,6 +51,13 @@ def run(nodes: dict[str, Any]) -> Callable[..., Any]:
             return node.execute(**{each.id: each.default for each in settings} | given)
 
     return execute
+
+
+@pytest.fixture
+def sentence(part: Callable[[str], Any]) -> Callable[[str], Any]:
+    """`with sentence("2 crops")` expects a refusal in one sentence with these words."""
+    error = part("clrface_core.errors").CLRFaceError
+    return lambda words: pytest.raises(error, match=rf"^Expected [^\n]*{words}[^\n]*: [^\n]*\.$")
 
 
 @pytest.fixture
@@ -69,7 +79,7 @@ def model(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 @pytest.fixture
-def two_faces(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Tensor]]:
+def two_faces(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Photos]:
     """`two_faces(B)` are B photos, an IMAGE, in which every detector sees two faces; none where the corner is black."""
     face_module, align = part("clrface_core.faces.detect"), part("clrface_core.faces.align")
 
