@@ -26,7 +26,8 @@ from clrface_core.photo.replace_file import HOST, remove_leftovers
 from clrface_core.precision import ran_out_of_memory
 from tests.tiny import files_in, picture
 
-ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": ""}
+"""Of other processes: they run this checkout, and may have lines left to write when they end."""
 
 
 def degrade(*arguments: object) -> int:
@@ -36,7 +37,7 @@ def degrade(*arguments: object) -> int:
 def shell(*arguments: object, **options: Any) -> subprocess.Popen:
     """`clrface degrade` in a process of its own: for what only the end of a process shows, as PyTorch takes seconds."""
     command = [sys.executable, "-m", "clrface_core", "degrade", *map(str, arguments)]
-    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, **options)
+    return subprocess.Popen(command, env=ENVIRONMENT, **options)
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -148,7 +149,7 @@ def test_a_reader_that_has_gone_ends_nothing(
 def test_closed_streams_end_nothing(three: Path, tmp_path: Path) -> None:
     """Whose numbers then go to the next files opened: a result must not be taken for a stream."""
     close = f"exec {sys.executable} -m clrface_core degrade {three} none.png -o {tmp_path / 'closed'} >&- 2>&-"
-    done = subprocess.run(["sh", "-c", close], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    done = subprocess.run(["sh", "-c", close], env=ENVIRONMENT, check=False)
     assert done.returncode == 1 and len(files_in(tmp_path / "closed")) == 3
 
 
@@ -258,8 +259,7 @@ def test_two_processes_on_one_folder_do_not_disturb_each_other(tmp_path: Path) -
     for index in range(12):
         picture(tmp_path / f"in/{index:02}.png", seed=index, size=(200, 200))
     command = [sys.executable, "-c", TWINS, "degrade", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([*command, "--resume", "--quiet"], env=environment, check=False, timeout=120)
+    done = subprocess.run([*command, "--resume", "--quiet"], env=ENVIRONMENT, check=False, timeout=120)
     assert done.returncode == 0
     assert degrade(tmp_path / "in", "-o", tmp_path / "alone") == 0
     assert files_in(tmp_path / "out") == files_in(tmp_path / "alone")
