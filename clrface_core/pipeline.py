@@ -20,6 +20,7 @@ from .faces.paste import Blending, paste_faces
 from .faces.select import Detection, find_faces, select_faces
 from .faces.warp import resize
 from .photo import Photo, as_photo, keep_tone, write_photo
+from .picture import FACE_SIZE
 from .precision import ran_out_of_memory
 from .restorer import FaceRestorer, Progress
 
@@ -248,7 +249,7 @@ def _finished(line: Line, blending: Blending) -> Iterator[Restoration | Exceptio
         yield item if isinstance(item, Exception) else item.error or item.assembled(blending)
 
 
-def aligned_crop(image: Any, size: int = 512) -> Tensor:
+def aligned_crop(image: Any, size: int = FACE_SIZE) -> Tensor:
     """An already aligned face (anything that `as_photo` takes) as a crop (3,size,size) in [0,1].
 
     Any square is resized, bicubically and with antialiasing. CLRFaceError for other shapes.

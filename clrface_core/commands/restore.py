@@ -41,9 +41,7 @@ def add_parser(commands: Any) -> None:
     _add_faces(parser)
     options.add_device(parser)
     parser.add_argument("--dtype", choices=options.DTYPES, help="of the networks (default: the fastest)")
-    parser.add_argument(
-        "--batch-size", type=options.whole(1), metavar="N", help="faces at once (4, and 1 on a CPU)"
-    )
+    parser.add_argument("--batch-size", type=options.whole(1), metavar="N", help="faces at once (4, and 1 on a CPU)")
     parser.add_argument("--model", type=Path, metavar="FILE", help="bundle in place of the one that came along")
     options.add_report(parser)
 
