@@ -22,7 +22,7 @@ def test_progress_previews_and_cancelling(
         comfy.utils, "PROGRESS_BAR_HOOK", lambda done, total, preview, **_: seen.append((done, total, preview))
     )
     monkeypatch.setattr(args, "preview_method", LatentPreviewMethod.Auto)
-    run("CLRFaceRestoreFaces", image=two_faces(2), steps=4)
+    run("CLRFaceRestoreFaces", image=two_faces(2), steps=4, batch_size=4)
     done = [event[0] / event[1] for event in seen]
     assert done == sorted(done) and done[-1] == 1.0 and len(set(done)) >= 4
     shapes = [event[2][1].size for event in seen if event[2] is not None]
