@@ -16,6 +16,7 @@ from .diffusion.guidance import IdentityGuidance
 from .diffusion.refine import Sampling, refine
 from .diffusion.schedule import schedule_named
 from .errors import CLRFaceError
+from .fidelity import keep_estimate
 from .models.bundle import Bundle, load_bundle
 from .models.identity import load_identity
 from .precision import choose_device, choose_dtype, ran_out_of_memory
@@ -136,10 +137,11 @@ class FaceRestorer:
     def _restore_batch(
         self, crops: Tensor, face_ids: list[int], sampling: Sampling, callback: Progress | None
     ) -> Tensor:
-        """One micro-batch through the networks: IRN, encode, refine, quantise, decode."""
+        """One micro-batch through the networks: IRN, encode, refine, quantise, decode, keep what the IRN knows best."""
         x_i = self.estimate(crops)
         z_d, z_i = self.encode(torch.cat((self._pictures(crops), x_i))).chunk(2)
-        return self.decode(self.refine(z_i, z_d, sampling, face_ids=face_ids, callback=callback))
+        refined = self.decode(self.refine(z_i, z_d, sampling, face_ids=face_ids, callback=callback))
+        return keep_estimate(refined, x_i.float().clamp(0, 1), sampling.fidelity)
 
     @torch.no_grad()
     def estimate(self, crops: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from .memory import bundled_model
 from .memory import detector as host_detector
 from .paste import paste_inputs
 from .progress import Progress, preview_of, shown
-from .sampler import sampling_inputs
+from .sampler import fidelity_input, sampling_inputs
 from .tensors import blank, intermediate, photos, region_masks, with_faces
 from .types import CATEGORY, Model, settings
 
@@ -38,6 +38,7 @@ class RestoreFaces(io.ComfyNode):
             has_intermediate_output=True,
             inputs=[
                 io.Image.Input("image", tooltip="Photos or frames, of any size.\nAs many come out as went in."),
+                fidelity_input(),
                 *sampling_inputs(),
                 io.String.Input(
                     "faces",

@@ -66,6 +66,18 @@ def sampling_inputs() -> list[io.Input]:
     ]
 
 
+def fidelity_input() -> io.Input:
+    """How much of the estimate is kept, alike on the decoder and on the node that does all."""
+    return io.Float.Input(
+        "fidelity",
+        default=USUAL.fidelity,
+        min=0.0,
+        max=1.0,
+        step=0.05,
+        tooltip="How much of the faithful estimate is kept.\n0 is the sharpest, 1 the closest to the photo.",
+    )
+
+
 class LatentRefineSampler(io.ComfyNode):
     """Latent to refined latent."""
 

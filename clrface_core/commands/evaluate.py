@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 METRICS = ("psnr", "ssim", "lpips-vgg", "lpips-alex", "kid", "sface", "dlib", "arcface", "lmd")
 """The names in `metrics.catalogue.METRICS`, repeated so that --help need not load it (a test compares them)."""
-ABLATIONS = ("irn", "steps", "guidance", "mask", "quantise", "f", "codebook", "condition")
+ABLATIONS = ("irn", "steps", "guidance", "mask", "quantise", "fidelity", "f", "codebook", "condition")
 """Of `compared.plan.ABLATIONS`, likewise."""
 
 

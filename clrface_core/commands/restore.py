@@ -60,6 +60,10 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--identity-net", choices=("sface", "arcface"), default="sface", help="network that guides (sface)"
     )
+    group.add_argument(
+        "--fidelity", type=float, default=0.8, metavar="F",
+        help="how much of the faithful estimate is kept: 0 is the sharpest, 1 the closest to the photo (0.8)",
+    )  # fmt: skip
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (0)")
 
 

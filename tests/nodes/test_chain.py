@@ -15,14 +15,16 @@ from tests.nodes.conftest import Photos, Run
 def chain(run: Run, model: Any, image: Tensor, **sampling: Any) -> tuple[Tensor, Tensor]:
     """Detect, estimate, refine, decode and paste, one node each."""
     crops, alignment, _ = run("CLRFaceDetectAlign", image=image).args
-    latent, _ = run("CLRFaceIRNInit", model=model, crops=crops, alignment=alignment).args
+    fidelity = {name: sampling.pop(name) for name in ("fidelity",) if name in sampling}
+    latent, estimate = run("CLRFaceIRNInit", model=model, crops=crops, alignment=alignment).args
     (refined,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, **sampling).args
-    (restored,) = run("CLRFaceVQDecode", model=model, latent=refined).args
+    (restored,) = run("CLRFaceVQDecode", model=model, latent=refined, estimate=estimate, **fidelity).args
     return run("CLRFaceFacePaste", image=image, crops=restored, alignment=alignment).args
 
 
 @pytest.mark.parametrize(
-    "sampling", [{}, {"steps": 3, "seed": 7, "solver": "dpmpp_2m", "denoise": 0.4}, {"guidance_scale": 1.0}]
+    "sampling",
+    [{}, {"steps": 3, "seed": 7, "solver": "dpmpp_2m", "denoise": 0.4, "fidelity": 0.3}, {"guidance_scale": 1.0}],
 )
 def test_the_chain_and_the_one_node_give_the_same_pixels(
     run: Run, model: Any, two_faces: Photos, sampling: dict[str, Any]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from ...diffusion.refine import Sampling
 from ...errors import CLRFaceError
 from ...faces.align import FFHQ_TEMPLATE_512
+from ...fidelity import keep_estimate
 from ...models.vq import VQModel
 from ...restorer import FaceRestorer
 from ..cases import SIDE, Batch
@@ -37,7 +38,7 @@ class Variant:
     start: "irn"; "degraded" does without the IRN, the degraded face taking its estimate's place throughout; "noise"
         starts at t = 1, where next to nothing of the estimate is left but in the conditions.
     mask: where guidance acts: "learned", "ones" (everywhere), or "drawn" around the features of an aligned face.
-    quantise: whether the latent is snapped to the codebook before it is decoded.
+    quantise: whether the latent is snapped to the codebook before it is decoded. fidelity: see `Sampling`.
     """
 
     steps: int = 1
@@ -45,6 +46,7 @@ class Variant:
     start: str = "irn"
     mask: str = "learned"
     quantise: bool = True
+    fidelity: float = Sampling.fidelity
 
     def __post_init__(self) -> None:
         if self.start not in STARTS or self.mask not in MASKS:
@@ -77,8 +79,11 @@ class ModelOutputs:
     def restore(self, batch: Batch, variant: Variant) -> Tensor:
         """The variant's restored faces."""
         latent = self._latent(batch, variant)
-        key = (variant, "decoded")
-        return self._once(batch, key, lambda: self.faces.decode(latent, quantise=variant.quantise))
+        decoded = self._once(
+            batch, (replace(variant, fidelity=0.0), "decoded"),
+            lambda: self.faces.decode(latent, quantise=variant.quantise),
+        )  # fmt: skip
+        return keep_estimate(decoded, self.estimate(batch), variant.fidelity)
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """The truth through the autoencoder alone: no restoration by this model can come nearer."""

@@ -95,6 +95,7 @@ def title(variant: Variant) -> str:
     parts += [f"guidance {variant.guidance_scale:g}"] if variant.guidance_scale else []
     parts += {"irn": [], "degraded": ["no IRN"], "noise": ["from noise"]}[variant.start]
     parts += [{"ones": "mask 1", "drawn": "mask drawn"}[variant.mask]] if variant.mask != "learned" else []
+    parts += [] if variant.fidelity == Variant.fidelity else [f"fidelity {variant.fidelity:g}"]
     return ", ".join(parts + ([] if variant.quantise else ["not quantised"]))
 
 
@@ -145,6 +146,7 @@ ABLATIONS: dict[str, Ablation] = {
     "guidance": _variants(*({"guidance_scale": strength} for strength in (0.0, *ABLATED_STRENGTHS))),
     "mask": _mask,
     "quantise": _variants({"quantise": False}),
+    "fidelity": _variants(*({"fidelity": fidelity} for fidelity in (0.0, 0.5, 0.8, 1.0))),
     "f": _autoencoder,
     "codebook": _autoencoder,
     "condition": _other_models,
