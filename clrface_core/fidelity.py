@@ -3,7 +3,7 @@
     x = out + G(sigma) x_I - G(sigma) out,    sigma = 16 (1 - fidelity) / fidelity  pixels of a 512 px face
 
 G is a Gaussian low-pass. What is coarser than sigma comes from the estimate, a posterior mean, which knows colour,
-light and large shapes best; what is finer comes from the refinement. 1 is the estimate itself, 0 the refinement as it is.
+light and large shapes best; what is finer comes from the refinement. 1 is the estimate, 0 the refinement alone.
 """
 
 from __future__ import annotations
