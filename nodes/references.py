@@ -54,8 +54,8 @@ class ReferenceFaces(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.1,
-                    tooltip="How strongly to pull towards the references.\n2 is usual. More makes the likeness stronger and the "
-                    "picture less true, and takes longer. 0 only says what matches.",
+                    tooltip="How strongly to pull towards the references.\n2 is usual. More gives more likeness "
+                    "and a picture less true, and takes longer. 0 only says what matches.",
                 ),
                 io.Combo.Input(
                     "detector",
