@@ -68,6 +68,11 @@ class Match:
         return max(self.cosines, default=None)
 
     @property
+    def pulls(self) -> bool:
+        """Whether the face is drawn towards them at all."""
+        return self.target is not None and self.scale > 0
+
+    @property
     def verdict(self) -> str:
         """How sure it is, in words: "the same person", "probably the same person", "no match", "no references"."""
         if self.cosine is None:

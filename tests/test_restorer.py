@@ -267,8 +267,8 @@ def test_a_match_pulls_its_face_and_no_other(knowing: FaceRestorer, crops: Tenso
     known = of(knowing, crops[1], threshold=0.999)
     other = Reference(functional.normalize(known.faces[0].embedding + 0.03, dim=0))
     references = References((other,), threshold=0.9)
-    blind = knowing.restore_crops(crops, Sampling(steps=2))
-    restored, matches = knowing.restore_matched(crops, references, Sampling(steps=2))
+    blind = knowing.restore_crops(crops, Sampling(steps=2, fidelity=0.0))
+    restored, matches = knowing.restore_matched(crops, references, Sampling(steps=2, fidelity=0.0))
     used = [bool(match.used) for match in matches]
     assert used[1] and not all(used)
     assert [torch.equal(*pair) for pair in zip(restored, blind, strict=True)] == [not each for each in used]
@@ -278,6 +278,17 @@ def test_a_match_pulls_its_face_and_no_other(knowing: FaceRestorer, crops: Tenso
         return float(knowing.embed(knowing.encode(faces))[1] @ target)
 
     assert near(restored) > near(blind)
+
+
+def test_keeping_the_estimates_coarse_part_does_not_undo_the_pull(knowing: FaceRestorer, crops: Tensor) -> None:
+    references = References((Reference(torch.ones(12)),), threshold=-1.0)
+    changed = []
+    for fidelity in (0.0, 0.8):
+        sampling = Sampling(fidelity=fidelity)
+        pulled, _ = knowing.restore_matched(crops, references, sampling)
+        changed.append(pulled - knowing.restore_crops(crops, sampling))
+    inside = (changed[1] != 0) & (changed[0] != 0)  # not clipped at black or white
+    assert float((changed[0] - changed[1])[inside].abs().median()) < 1e-6
 
 
 def test_a_scale_of_0_tells_matches_and_pulls_nothing(knowing: FaceRestorer, crops: Tensor) -> None:

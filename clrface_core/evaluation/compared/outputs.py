@@ -15,7 +15,7 @@ from ...faces.align import FFHQ_TEMPLATE_512
 from ...fidelity import keep_estimate
 from ...models.vq import VQModel
 from ...references import SCALE, THRESHOLD, Match, References
-from ...restorer import FaceRestorer
+from ...restorer import FaceRestorer, add_pull
 from ..cases import SIDE, Batch
 from ..people import OWN, WHOSE, Album
 
@@ -90,12 +90,16 @@ class ModelOutputs:
 
     def restore(self, batch: Batch, variant: Variant) -> Tensor:
         """The variant's restored faces."""
+        if not variant.references:
+            return keep_estimate(self._decoded(batch, variant), self.estimate(batch), variant.fidelity)
+        blind = replace(variant, references="")
+        return add_pull(self.restore(batch, blind), self._decoded(batch, blind), self._decoded(batch, variant))
+
+    def _decoded(self, batch: Batch, variant: Variant) -> Tensor:
+        """Before the estimate's coarse part is kept."""
         latent = self._latent(batch, variant)
-        decoded = self._once(
-            batch, (replace(variant, fidelity=0.0), "decoded"),
-            lambda: self.faces.decode(latent, quantise=variant.quantise),
-        )  # fmt: skip
-        return keep_estimate(decoded, self.estimate(batch), variant.fidelity)
+        key = (replace(variant, fidelity=0.0), "decoded")
+        return self._once(batch, key, lambda: self.faces.decode(latent, quantise=variant.quantise))
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """The truth through the autoencoder alone: no restoration by this model can come nearer."""
@@ -126,7 +130,7 @@ class ModelOutputs:
 
     def _latent(self, batch: Batch, variant: Variant) -> Tensor:
         """z_0 before quantisation: the same with and without it, and without guidance whatever the mask."""
-        mask_matters = variant.mask if variant.guidance_scale or variant.references else "none"
+        mask_matters = variant.mask if variant.guidance_scale else "none"
         key = (variant.steps, variant.guidance_scale, variant.start, mask_matters, *_referred(variant))
         return self._once(batch, key, lambda: self._refine(batch, variant))
 
@@ -135,7 +139,7 @@ class ModelOutputs:
         z_i = z_d if variant.start == "degraded" else self._encoded(batch, "irn")
         denoise = 1.0 if variant.start == "noise" else None
         sampling = Sampling(variant.steps, self.solver, denoise, variant.guidance_scale, self.seed)
-        mask = self._mask(batch, variant.mask) if variant.guidance_scale or variant.references else None
+        mask = self._mask(batch, variant.mask) if variant.guidance_scale else None
         matches = self._matches(batch, z_i, variant) if variant.references else []
         return self.faces.refine(z_i, z_d, sampling, matches=matches, mask=mask, face_ids=batch.numbers)
 
