@@ -11,6 +11,7 @@ from .latents import IRNInit, VQDecode, VQEncode
 from .mask import IdentityMask
 from .models import LoadModel, register_folder
 from .paste import FacePaste
+from .references import ReferenceFaces
 from .restore import RestoreFaces
 from .sampler import LatentRefineSampler
 from .select import SelectFaces
@@ -28,7 +29,7 @@ class CLRFaceExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             LoadModel, DetectAlignFaces, SelectFaces, VQEncode, IRNInit, IdentityMask, LatentRefineSampler, VQDecode,
-            FacePaste, RestoreFaces, FaceSimilarity, DegradeFace,
+            FacePaste, RestoreFaces, FaceSimilarity, DegradeFace, ReferenceFaces,
         ]  # fmt: skip
 
 

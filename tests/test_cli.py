@@ -20,6 +20,7 @@ from clrface_core.faces import detect
 from clrface_core.faces.detect import ORDERS
 from clrface_core.models.bundle import default_bundle_path
 from clrface_core.precision import DTYPES
+from clrface_core.references import SCALE, THRESHOLD
 from clrface_core.training.stages import STAGES
 
 
@@ -39,6 +40,9 @@ from clrface_core.training.stages import STAGES
         ["restore", "a.jpg", "-o", "out", "--guidance-scale", "inf"],
         ["restore", "a.jpg", "-o", "out", "--faces", "biggest"],
         ["restore", "a.jpg", "-o", "out", "--feather", "2"],
+        ["restore", "a.jpg", "-o", "out", "--reference", ""],
+        ["restore", "a.jpg", "-o", "out", "--reference", "b.jpg", "--reference-threshold", "2"],
+        ["restore", "a.jpg", "-o", "out", "--reference", "b.jpg", "--reference-scale", "-1"],
         ["restore", "a.jpg", "-o", "out", "--score-threshold", "1"],
         ["restore", "a.jpg", "-o", "out", "--at-most", "-1"],
         ["restore", "a.jpg", "-o", "out.bmp"],
@@ -67,6 +71,7 @@ def test_the_names_in_the_help_are_those_of_the_library() -> None:
     assert set(options.DTYPES) == set(DTYPES)
     assert set(options.PRESETS) == set(PRESETS)
     assert set(train_command.STAGES) == set(STAGES)
+    assert (options.REFERENCE_THRESHOLD, options.REFERENCE_SCALE) == (THRESHOLD, SCALE)
 
 
 def test_help_answers_without_loading_torch() -> None:
@@ -85,6 +90,7 @@ def test_help_answers_without_loading_torch() -> None:
         "--solver",
         "--denoise",
         "--guidance-scale",
+        "--reference",
         "--seed",
         "--detector",
         "--faces",

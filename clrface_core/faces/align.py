@@ -59,6 +59,10 @@ class Alignment:
         """The alignment of these faces only, in this order."""
         return replace(self, matrices=self.matrices[torch.as_tensor(indices, dtype=torch.long)])
 
+    def side(self, index: int) -> float:
+        """Side of the crop's square in the photo, in pixels of the photo: how large the face came."""
+        return self.size / float(torch.linalg.vector_norm(self.matrices[index, :, 0]))
+
     def for_crops(self, size: int) -> Alignment:
         """The same faces in crops resized to `size` pixels."""
         scale = size / self.size

@@ -26,3 +26,19 @@ def test_evaluation_writes_a_report(model: Path, tmp_path: Path, capsys: Any) ->
     text = (out / "report.md").read_text()
     assert "## Set b, 1 faces" in text and "| 1 step |" in text and "Missing metric lpips-vgg" in text
     assert set(evaluate_command.METRICS) == set(METRICS) and set(evaluate_command.ABLATIONS) == set(ABLATIONS)
+
+
+def test_evaluation_with_references(model: Path, tmp_path: Path, capsys: Any) -> None:
+    faces, out = tmp_path / "faces", tmp_path / "report"
+    for name in ("q-anna-1.png", "q-anna-2.png", "q-bert-1.png", "q-bert-2.png"):
+        picture(faces / name, size=(64, 64))
+    command = ["evaluate", "--references", "--data", str(faces), "-o", str(out), "--model", str(model), "--steps", "1"]
+    command += ["--device", "cpu", "--metrics", "sface", "--quiet"]
+    assert main(command) == 0
+    text, report = (out / "report.md").read_text(), json.loads((out / "report.json").read_text())
+    assert "| 1 step, own reference |" in text and "| 1 step, stranger's reference |" in text
+    assert [row["faces"] for row in report["references"]["matched"]] == [4, 4]
+    assert "| own | 4 | " in text and report["references"]["stranger"][0]["network"] == "sface"
+    (faces / "q-bert-2.png").unlink()
+    assert main(command) == 1
+    assert "got one of q-bert: give pairs" in capsys.readouterr().err

@@ -15,7 +15,8 @@ from clrface_core.cli import main
 from clrface_core.faces.detect import Face
 from clrface_core.models.bundle import build
 from clrface_core.pipeline import Restorer
-from tests.tiny import SIDE, face_at, files_in, picture
+from clrface_core.references import SCALE, THRESHOLD
+from tests.tiny import SIDE, Colours, face_at, files_in, picture
 
 
 def test_one_photo_to_one_file(restore: Callable[..., int], found: list[Face], tmp_path: Path, capsys: Any) -> None:
@@ -220,3 +221,34 @@ def test_a_model_that_cannot_be_loaded_is_one_error(found: list[Face], tmp_path:
     assert main(["restore", str(source), "-o", str(tmp_path / "out"), "--model", str(model)]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and "none.safetensors" in lines[0]
+
+
+def test_references(
+    restore: Callable[..., int], found: list[Face], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """The photo itself is a reference that matches; one that is no picture is named, and the exit status says so."""
+    found += [face_at(0, 0, 12), face_at(14, 2, 24)]
+    monkeypatch.setattr("clrface_core.restorer.load_identity", lambda name, device: Colours())
+    source = picture(tmp_path / "face.jpg")
+    album = picture(tmp_path / "album" / "a.jpg").parent
+    arguments = (source, "--reference", album, "--faces", "0", "--json")
+    assert restore(*arguments, "-o", tmp_path / "one.png") == 0
+    printed = capsys.readouterr()
+    report = json.loads(printed.out)
+    assert report["references"]["threshold"] == THRESHOLD and report["references"]["scale"] == SCALE
+    assert "a.jpg: 2 people are seen" in printed.err and "2 people" in report["references"]["notes"][0]
+    first, second = report["results"][0]["faces"]
+    assert first["match"]["verdict"] == "the same person" and str(album / "a.jpg, face 0") in first["match"]["used"]
+    assert first["match"]["cosines"].keys() == {face["source"] for face in report["references"]["faces"]}
+    assert "match" not in second
+    (album / "b.jpg").write_text("not a picture")
+    missing = ("--reference", tmp_path / "missing.jpg")
+    assert restore(*arguments[:-1], *missing, "-o", tmp_path / "two.png", "--reference-scale", "0") == 1
+    printed = capsys.readouterr()
+    assert "b.jpg" in printed.err and "missing.jpg: Expected a picture or a folder" in printed.err
+    assert "face 0: the same person (cosine 1.00), 2 of 2 references used" in printed.out
+    assert restore(source, "-o", tmp_path / "blind.png", "--faces", "0") == 0
+    one, two, blind = (np.array(Image.open(tmp_path / f"{name}.png")) for name in ("one", "two", "blind"))
+    assert np.array_equal(two, blind) and not np.array_equal(one, blind)
+    assert restore(source, *missing, "-o", tmp_path / "three.png") == 1
+    assert not (tmp_path / "three.png").exists() and "missing.jpg" in capsys.readouterr().err

@@ -70,7 +70,7 @@ def model(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(memory, "choose_dtype", lambda device: torch.float32)
     with torch.inference_mode():
         host_model = memory.HostModel(tmp_path / "tiny.safetensors")
-    for module in ("nodes.models", "nodes.restore"):
+    for module in ("nodes.models", "nodes.restore", "nodes.references"):
         monkeypatch.setattr(part(module), "bundled_model", lambda: host_model)
     # Detect & Align Faces knows no model, and cuts faces out for one of 512 px.
     cut = part("clrface_core.faces.select").cut_faces
@@ -98,7 +98,7 @@ def two_faces(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> It
                 face_module.Face(box, 0.9, points.astype("float32")) for box, points in zip(boxes, marks, strict=True)
             ]
 
-    for module in ("nodes.detect", "nodes.restore"):
+    for module in ("nodes.detect", "nodes.restore", "nodes.references"):
         monkeypatch.setattr(part(module), "host_detector", lambda name: Seen())
 
     def photos(count: int) -> Tensor:

@@ -17,7 +17,7 @@ def chain(run: Run, model: Any, image: Tensor, **sampling: Any) -> tuple[Tensor,
     crops, alignment, _ = run("CLRFaceDetectAlign", image=image).args
     fidelity = {name: sampling.pop(name) for name in ("fidelity",) if name in sampling}
     latent, estimate = run("CLRFaceIRNInit", model=model, crops=crops, alignment=alignment).args
-    (refined,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, **sampling).args
+    refined, _ = run("CLRFaceLatentRefineSampler", model=model, latent=latent, **sampling).args
     (restored,) = run("CLRFaceVQDecode", model=model, latent=refined, estimate=estimate, **fidelity).args
     return run("CLRFaceFacePaste", image=image, crops=restored, alignment=alignment).args
 
@@ -32,7 +32,7 @@ def test_the_chain_and_the_one_node_give_the_same_pixels(
     photos = two_faces(3)
     photos[1, 0, 0] = 0  # no face on this one
     image, mask = chain(run, model, photos, **sampling)
-    one, where, count = run("CLRFaceRestoreFaces", image=photos, model=model, **sampling).args
+    one, where, count, _ = run("CLRFaceRestoreFaces", image=photos, model=model, **sampling).args
     assert torch.equal(image, one) and torch.equal(mask, where)
     assert count == 4 and image.shape == photos.shape and mask.shape == photos.shape[:3]
     assert torch.equal(image[1], photos[1]) and not mask[1].any() and (image[0] != photos[0]).any()
@@ -64,7 +64,7 @@ def test_no_face_passes_through_every_stage(run: Run, model: Any, two_faces: Pho
     crops, alignment, count = run("CLRFaceSelectFaces", crops=crops, alignment=alignment, faces="0").args
     latent, estimate = run("CLRFaceIRNInit", model=model, crops=crops).args
     (mask,) = run("CLRFaceIdentityMask", model=model, latent=latent).args
-    (latent,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, mask=mask, guidance_scale=1.0).args
+    latent, _ = run("CLRFaceLatentRefineSampler", model=model, latent=latent, mask=mask, guidance_scale=1.0).args
     (restored,) = run("CLRFaceVQDecode", model=model, latent=latent).args
     image, where = run("CLRFaceFacePaste", image=photos, crops=restored, alignment=alignment).args
     assert count == 0 and estimate.shape == restored.shape == (0, 64, 64, 3) and mask.shape == (0, 16, 16)

@@ -28,4 +28,4 @@ print(len(asyncio.run(load())), *{"facexlib", "cv2", "scipy", "transformers", "p
 """
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["12"]
+    assert done.stdout.split() == ["13"]

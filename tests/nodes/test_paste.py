@@ -21,5 +21,5 @@ def test_a_region_mask_keeps_the_photo(run: Run, model: Any, two_faces: Photos) 
     photos = two_faces(2)
     region = torch.zeros(1, 64, 96)
     region[:, :, 48:] = 1
-    image, mask, count = run("CLRFaceRestoreFaces", image=photos, mask=region).args
+    image, mask, count, _ = run("CLRFaceRestoreFaces", image=photos, mask=region).args
     assert count == 4 and torch.equal(image[:, :, :94], photos[:, :, :94]) and mask[:, :, 98:].any()

@@ -31,7 +31,7 @@ def test_what_is_no_picture(run: Run, model: Any, sentence: Any, node: str, imag
 
 def test_a_picture_of_one_pixel(run: Run, model: Any, sentence: Any) -> None:
     dot = torch.rand(1, 1, 1, 3)
-    image, mask, count = run("CLRFaceRestoreFaces", image=dot).args
+    image, mask, count, _ = run("CLRFaceRestoreFaces", image=dot).args
     assert torch.equal(image, dot) and count == 0 and not mask.any()
     assert run("CLRFaceDegradeFace", image=dot).args[0].shape == dot.shape
     with sentence("at least 4x4 px"):

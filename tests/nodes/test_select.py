@@ -50,5 +50,5 @@ def test_a_chosen_face_keeps_its_noise(run: Run, model: Any, two_faces: Photos) 
     twice = refined(crops, alignment, repeated)
     assert torch.equal(twice[:4], every) and not torch.equal(twice[4:], every)
     all_faces = run("CLRFaceRestoreFaces", image=photos, batch_size=1).args[0]
-    chosen, mask, count = run("CLRFaceRestoreFaces", image=photos, batch_size=1, faces="1").args
+    chosen, mask, count, _ = run("CLRFaceRestoreFaces", image=photos, batch_size=1, faces="1").args
     assert count == 2 and torch.equal(chosen[mask == 1], all_faces[mask == 1])
