@@ -19,9 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 from .errors import CLRFaceError
+from .picture import check_picture
 
-FACE_SIDE = 512
-"""Of the aligned faces that the ranges are meant for, in pixels."""
 RADIUS = 20
 """The blur kernel's, in pixels of a 512 px face: it is 41 px wide."""
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what JPEG calls Y
@@ -104,7 +103,7 @@ class Degradation:
 
     def apply(self, image: Tensor) -> Tensor:
         """Degrade (3,H,W) float32 RGB in [0,1], any size, to the same shape. CLRFaceError for other input."""
-        _check_image(image)
+        check_picture(image)
         height, width = image.shape[1:]
         small = (max(int(height / self.reduction), 1), max(int(width / self.reduction), 1))
         kernel = gaussian_kernel(self.sigma, self.angle, self.radius)
@@ -165,13 +164,6 @@ def gaussian_kernel(sigma: tuple[float, float], angle: float, radius: int = RADI
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     kernel = np.exp(-0.5 * ((along / sigma[0]) ** 2 + (across / sigma[1]) ** 2))
     return kernel / kernel.sum()
-
-
-def _check_image(image: Tensor) -> None:
-    if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point() or 0 in image.shape:
-        raise CLRFaceError(
-            f"Expected a picture (3,H,W) as floats in [0,1], got {image.dtype} {tuple(image.shape)}: convert it first."
-        )
 
 
 def _blur_and_resize(image: Tensor, kernel: np.ndarray, separable: bool, size: tuple[int, int]) -> Tensor:

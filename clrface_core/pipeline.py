@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ from .faces.paste import Blending, paste_faces
 from .faces.select import Detection, find_faces, select_faces
 from .faces.warp import resize
 from .photo import Photo, as_photo, keep_tone, write_photo
+from .picture import FACE_SIZE
 from .precision import ran_out_of_memory
+from .references import SCALE, Match, Reference, References, quality_of, usual_threshold
 from .restorer import FaceRestorer, Progress
 
 
@@ -33,6 +36,7 @@ class Restoration:
     faces: all faces found; a face's id is its place in this list. chosen: the ids of those restored.
     crops, restored_crops: (N,3,S,S) float32 [0,1], one per chosen face, before and after.
     alignment: where the crops lie in the photo.
+    matches: one per chosen face: what the references say of it, and how sure; empty ones without references.
     """
 
     photo: Photo
@@ -42,6 +46,7 @@ class Restoration:
     crops: Tensor
     restored_crops: Tensor
     alignment: Alignment
+    matches: list[Match]
 
     @property
     def image(self) -> Tensor:
@@ -64,6 +69,7 @@ class _Waiting:
     alignment: Alignment
     region: Tensor | None
     restored: list[Tensor] = field(default_factory=list)
+    matches: list[Match] = field(default_factory=list)
     error: Exception | None = None
 
     def left(self) -> list[tuple[Tensor, int]]:
@@ -75,7 +81,7 @@ class _Waiting:
         """The photo with its restored faces put back."""
         restored = torch.stack(self.restored) if self.restored else self.crops
         photo, mask = put_back(self.photo, restored, self.alignment, blending, region_mask=self.region)
-        return Restoration(photo, mask, self.faces, self.chosen, self.crops, restored, self.alignment)
+        return Restoration(photo, mask, self.faces, self.chosen, self.crops, restored, self.alignment, self.matches)
 
 
 def put_back(
@@ -109,7 +115,7 @@ class Restorer:
         detector: str = "yunet",
         detector_weights: Path | str | None = None,
         identity_net: str | None = "sface",
-        batch_size: int = 4,
+        batch_size: int | None = None,
     ) -> Restorer:
         """Everything from its files.
 
@@ -125,17 +131,22 @@ class Restorer:
         detection: Detection = Detection(),
         blending: Blending = Blending(),
         *,
+        references: References | Iterable[Any] | None = None,
         region_mask: Tensor | None = None,
         callback: Progress | None = None,
     ) -> Restoration:
         """Find the faces of a photo, restore them and put them back; everything else stays as it is.
 
         image: anything that `as_photo` takes. region_mask: (1,H,W) or (H,W) in [0,1], where faces may be put in.
+        references: other photos of the people in it, or what `reference_faces` made of them: a face that they match is
+        pulled towards them, every other one is restored as without them (see `Restoration.matches`).
         A picture without faces comes back unchanged. CLRFaceError for pictures that cannot be read, and for ids of
         faces that are not there.
         """
         regions = None if region_mask is None else [region_mask]
-        [restoration] = self.restore_photos([image], sampling, detection, blending, regions=regions, callback=callback)
+        [restoration] = self.restore_photos(
+            [image], sampling, detection, blending, references=references, regions=regions, callback=callback
+        )
         return restoration
 
     def restore_photos(
@@ -145,6 +156,7 @@ class Restorer:
         detection: Detection = Detection(),
         blending: Blending = Blending(),
         *,
+        references: References | Iterable[Any] | None = None,
         regions: Iterable[Tensor] | None = None,
         callback: Progress | None = None,
     ) -> Iterator[Restoration]:
@@ -152,10 +164,13 @@ class Restorer:
 
         Faces go through the networks `faces.batch_size` at a time, across photos, and a photo is asked for only when
         it is needed for that: memory does not grow with their number.
-        regions: one region mask per photo. callback: see `Progress`; the events also have "photos" (how many were
-        looked at so far) and "share" (of the faces found in them, in [0,1], the work that is done).
+        references: as in `restore`, for all photos. regions: one region mask per photo. callback: see `Progress`; the
+        events also have "photos" (how many were looked at so far) and "share" (of the faces found in them, in [0,1],
+        the work that is done).
         """
-        for outcome in self.attempt_photos(images, sampling, detection, blending, regions=regions, callback=callback):
+        for outcome in self.attempt_photos(
+            images, sampling, detection, blending, references=references, regions=regions, callback=callback
+        ):
             if isinstance(outcome, Exception):
                 raise outcome
             yield outcome
@@ -167,6 +182,7 @@ class Restorer:
         detection: Detection = Detection(),
         blending: Blending = Blending(),
         *,
+        references: References | Iterable[Any] | None = None,
         regions: Iterable[Tensor] | None = None,
         callback: Progress | None = None,
     ) -> Iterator[Restoration | Exception]:
@@ -176,12 +192,13 @@ class Restorer:
         """
         line: Line = deque()
         masks = repeat(None) if regions is None else iter(regions)
+        known = self._known(references)
         done, seen = 0, 0
 
         def work_down_to(least: int) -> Iterator[Restoration | Exception]:
             nonlocal done
             while (left := _crops_in(line)) > least:
-                self._restore_some(line, sampling, _told(callback, seen, done, left))
+                self._restore_some(line, sampling, known, _told(callback, seen, done, left))
                 done += left - _crops_in(line)
             yield from _finished(line, blending)
 
@@ -190,6 +207,70 @@ class Restorer:
             line.append(self._look(image, detection, next(masks)))
             yield from work_down_to(self.faces.batch_size - 1)
         yield from work_down_to(0)
+
+    def reference_faces(
+        self,
+        photos: Iterable[Any],
+        detection: Detection = Detection(),
+        *,
+        threshold: float | None = None,
+        scale: float = SCALE,
+    ) -> References:
+        """The faces of other photos of the people to be restored, as `restore` takes them.
+
+        photos: anything that `as_photo` takes, or errors of whoever opens them. Of several people in one photo every
+        face is taken, and that is noted; which of them a face matches is found out then. A photo that cannot be read,
+        or shows no face, is named in `problems`; CLRFaceError where no photo gave a face.
+        detection: how faces are found and chosen. threshold, scale: see `References`; the threshold of None is the one
+        that was measured for the recognition network.
+        """
+        limit = usual_threshold(getattr(self.faces.identity_net, "name", None)) if threshold is None else threshold
+        faces: list[Reference] = []
+        notes, problems = [], []
+        for number, photo in enumerate(photos, 1):
+            name = str(photo) if isinstance(photo, (str, Path)) else f"reference {number}"
+            try:
+                found = self._faces_of(photo, name, detection)
+            except Exception as error:
+                if not is_the_photos(error):
+                    raise
+                problems.append(str(error) if error is photo else f"{name}: {error}")
+                continue
+            faces += found
+            if len(found) > 1:
+                notes.append(f"{name}: {len(found)} people are seen; each face is restored by those it matches.")
+        if not faces:
+            raise CLRFaceError(problems[0] if problems else "Expected photos of a person, got none: name one.")
+        return References(tuple(faces), limit, scale, tuple(notes), tuple(problems))
+
+    def _faces_of(self, photo: Any, name: str, detection: Detection) -> list[Reference]:
+        """The faces of one reference photo; CLRFaceError where there is none."""
+        if isinstance(photo, Exception):
+            raise photo
+        rgb = as_photo(photo).rgb
+        found = find_faces(rgb, self.detector, detection)
+        chosen = select_faces(found, detection)
+        if not chosen:
+            raise CLRFaceError("Expected a face in this reference photo, found none: use a photo that shows one.")
+        crops, alignment = align_faces(rgb, [found[face_id] for face_id in chosen], self.faces.bundle.size)
+        embeddings = self.faces.embed_crops(crops)
+        return [
+            Reference(
+                embedding.cpu(),
+                quality_of(crop, found[face_id].score, alignment.side(row)),
+                name if len(chosen) == 1 else f"{name}, face {face_id}",
+            )
+            for row, (face_id, crop, embedding) in enumerate(zip(chosen, crops, embeddings, strict=True))
+        ]
+
+    def _known(self, references: References | Iterable[Any] | None) -> References | None:
+        """The references as faces; what is wrong with some of them is logged."""
+        if references is None or isinstance(references, References):
+            return references
+        known = self.reference_faces(references)
+        for sentence in (*known.notes, *known.problems):
+            logging.getLogger(__name__).warning("CLR-Face: %s", sentence)
+        return known
 
     def _look(self, image: Any, detection: Detection, region: Tensor | None) -> _Waiting | Exception:
         """Read a photo, find its faces, number and choose them, and cut the chosen ones out."""
@@ -207,14 +288,18 @@ class Restorer:
         return _Waiting(photo, found, chosen, crops, alignment, region)
 
     def _restore_some(
-        self, line: Iterable[_Waiting | Exception], sampling: Sampling, callback: Progress | None
+        self,
+        line: Iterable[_Waiting | Exception],
+        sampling: Sampling,
+        references: References | None,
+        callback: Progress | None,
     ) -> None:
         """One micro-batch of the crops in line; where it fails its photos are done one by one, as one is at fault."""
         waiting = [item for item in line if isinstance(item, _Waiting)]
         batch = [(item, *each) for item in waiting for each in item.left()][: self.faces.batch_size]
         crops, ids = torch.stack([crop for _, crop, _ in batch]), [face_id for *_, face_id in batch]
         try:
-            restored = self.faces.restore_crops(crops, sampling, face_ids=ids, callback=callback)
+            restored, matches = self.faces.restore_matched(crops, references, sampling, face_ids=ids, callback=callback)
         except Exception as error:
             if not is_the_photos(error):
                 raise
@@ -223,10 +308,11 @@ class Restorer:
                 batch[0][0].error = error
                 return
             for item in owners.values():
-                self._restore_some([item], sampling, callback)
+                self._restore_some([item], sampling, references, callback)
             return
-        for (item, *_), face in zip(batch, restored, strict=True):
+        for (item, *_), face, match in zip(batch, restored, matches, strict=True):
             item.restored.append(face)
+            item.matches.append(match)
 
 
 def is_the_photos(error: Exception) -> bool:
@@ -257,7 +343,7 @@ def _finished(line: Line, blending: Blending) -> Iterator[Restoration | Exceptio
         yield item if isinstance(item, Exception) else item.error or item.assembled(blending)
 
 
-def aligned_crop(image: Any, size: int = 512) -> Tensor:
+def aligned_crop(image: Any, size: int = FACE_SIZE) -> Tensor:
     """An already aligned face (anything that `as_photo` takes) as a crop (3,size,size) in [0,1].
 
     Any square is resized, bicubically and with antialiasing. CLRFaceError for other shapes.

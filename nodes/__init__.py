@@ -13,6 +13,7 @@ from .latents import IRNInit, VQDecode, VQEncode
 from .mask import IdentityMask
 from .models import LoadModel, register_folder
 from .paste import FacePaste
+from .references import ReferenceFaces
 from .restore import RestoreFaces
 from .sampler import LatentRefineSampler
 from .select import SelectFaces
@@ -31,7 +32,8 @@ class CLRFaceExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             LoadModel, DetectAlignFaces, SelectFaces, VQEncode, IRNInit, IdentityMask, LatentRefineSampler, VQDecode,
-            FacePaste, RestoreFaces, FaceSimilarity, DegradeFace, IdentityGuidanceNode,
+            FacePaste, RestoreFaces, FaceSimilarity, DegradeFace, ReferenceFaces,
+            IdentityGuidanceNode,
         ]  # fmt: skip
 
 

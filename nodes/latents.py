@@ -9,7 +9,9 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..clrface_core.errors import CLRFaceError
+from ..clrface_core.fidelity import keep_estimate
 from .progress import Progress
+from .sampler import fidelity_input
 from .sampling import conditioning
 from .tensors import FACE_IDS, as_pictures, blank, check_image, latents_of
 from .types import CATEGORY, Alignment, model_input
@@ -129,7 +131,10 @@ class VQDecode(io.ComfyNode):
             node_id="CLRFaceVQDecode",
             display_name="VQ Decode",
             category=CATEGORY,
-            description="Snaps latents to the codebook, once, and decodes them into pictures.",
+            description=(
+                "Snaps latents to the codebook, once, and decodes them into pictures.\n"
+                "With the estimate, what is coarse comes from it."
+            ),
             search_aliases=["vae decode face", "vqgan decode", "clr face decode"],
             inputs=[
                 model_input(),
@@ -139,11 +144,31 @@ class VQDecode(io.ComfyNode):
                     default=True,
                     tooltip="Snap every latent to its nearest codebook entry first.\nOff decodes them as they are.",
                 ),
+                fidelity_input(),
+                io.Image.Input(
+                    "estimate",
+                    optional=True,
+                    tooltip="The estimates of 'IRN Init', one per latent.\nWithout them fidelity does nothing.",
+                ),
             ],
             outputs=[io.Image.Output("image", display_name="image", tooltip="The pictures.\nFour times the latent.")],
         )
 
     @classmethod
-    def execute(cls, model: Any, latent: dict[str, Any], quantise: bool) -> io.NodeOutput:
+    def execute(
+        cls, model: Any, latent: dict[str, Any], quantise: bool, fidelity: float, estimate: Tensor | None = None
+    ) -> io.NodeOutput:
         z = latents_of(latent, model.bundle.vq.config.embed_dim)
-        return io.NodeOutput(HostVAE(model).decode_latents(z, quantise=quantise))
+        image = HostVAE(model).decode_latents(z, quantise=quantise)
+        if estimate is None or not len(image):
+            return io.NodeOutput(image)
+        check_image(estimate, "estimate")
+        if estimate.shape != image.shape:
+            raise CLRFaceError(
+                f"Expected estimates {tuple(image.shape)} as the latents decode to, got {tuple(estimate.shape)}: "
+                "connect those of the same 'IRN Init', or none."
+            )
+        for face, known in zip(image, estimate, strict=True):
+            kept = keep_estimate(as_pictures(face)[None], as_pictures(known)[None], fidelity)
+            face.copy_(kept[0].movedim(0, -1))
+        return io.NodeOutput(image)

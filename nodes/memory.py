@@ -34,17 +34,17 @@ class HostModel:
             self.bundle = load_bundle(path).to(dtype=self.dtype, memory_format=torch.channels_last)
             self._patcher = managed(nn.ModuleDict(self.bundle.networks()))
 
-    def faces(self, batch_size: int = 4, *, guided: bool = False, beside: HostDetector | None = None) -> FaceRestorer:
-        """The model on its device, ready for one node's work.
+    def faces(self, batch_size: int = 0, *, guided: bool = False, beside: HostDetector | None = None) -> FaceRestorer:
+        """The model on its device, ready for one node's work, with so many faces at once; 0 chooses.
 
         guided: with the recognition network. beside: a detector that the same node needs.
         """
         side, config = self.bundle.size, self.bundle.vq.config
-        needed = batch_size * side * side * config.ch * self.dtype.itemsize * MAPS
+        needed = (batch_size or 4) * side * side * config.ch * self.dtype.itemsize * MAPS
         identity, patcher = _identity() if guided else (None, None)
         _load(self._patcher, patcher, beside and beside.patcher, memory_required=needed)
         return FaceRestorer(
-            self.bundle, identity, batch_size=batch_size, device=self._patcher.load_device, dtype=self.dtype
+            self.bundle, identity, batch_size=batch_size or None, device=self._patcher.load_device, dtype=self.dtype
         )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..clrface_core.faces.align import Alignment
 from ..clrface_core.faces.detect import Face
 from ..clrface_core.pipeline import Restoration
+from ..clrface_core.references import Match
 
 MOST_FACES = 64
 """A restoration of more faces is not kept: it would take over 400 MB."""
@@ -26,11 +27,12 @@ class Restored(NamedTuple):
     crops: Tensor
     restored_crops: Tensor
     alignment: Alignment
+    matches: list[Match]
 
     @classmethod
     def of(cls, done: Restoration) -> Restored:
         """Without the picture."""
-        return cls(done.faces, done.chosen, done.crops, done.restored_crops, done.alignment)
+        return cls(done.faces, done.chosen, done.crops, done.restored_crops, done.alignment, done.matches)
 
 
 class Recent:
@@ -71,7 +73,20 @@ def _known(value: Any) -> object:
         return value
     if isinstance(value, Sequence):
         return tuple(map(_known, value))
-    return weakref.ref(value)
+    return _Itself(value)
+
+
+class _Itself:
+    """An object, told from every other one, also from one that is equal."""
+
+    def __init__(self, value: object) -> None:
+        self._value = weakref.ref(value)
+
+    def __eq__(self, other: object) -> bool:
+        mine = self._value()
+        return mine is not None and isinstance(other, _Itself) and other._value() is mine
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def digest(tensor: Tensor) -> str:

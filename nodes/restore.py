@@ -14,6 +14,7 @@ from ..clrface_core.faces.paste import Blending
 from ..clrface_core.faces.select import Detection
 from ..clrface_core.photo import as_photo
 from ..clrface_core.pipeline import Restorer, put_back
+from ..clrface_core.references import Match
 from .detect import detection_inputs
 from .detectors import checked
 from .memory import bundled_model
@@ -22,11 +23,13 @@ from .paste import paste_inputs, said
 from .previews import PICTURES, pairs
 from .progress import Progress, preview_of
 from .recent import Recent, Restored, key_of
-from .sampler import sampling_inputs
+from .references import lines_of, matches_output, references_input
+from .sampler import fidelity_input, sampling_inputs
 from .tensors import blank, images, intermediate, or_none, photos, region_masks, with_faces
 from .types import CATEGORY, Model, settings
 
-SHORT = {"image", "seed", "steps", "guidance_scale", "faces", "color_match", "blend", "model", "mask"}
+SHORT = {"image", "fidelity", "seed", "steps", "guidance_scale", "faces", "color_match", "blend"}
+SHORT |= {"model", "mask", "references"}
 """What the node shows at once; the other settings are folded away."""
 
 RECENT = Recent()
@@ -57,6 +60,7 @@ class RestoreFaces(io.ComfyNode):
             has_intermediate_output=True,
             inputs=short(
                 io.Image.Input("image", tooltip="Photos or frames, of any size.\nAs many come out as went in."),
+                fidelity_input(),
                 *sampling_inputs(),
                 io.String.Input(
                     "faces",
@@ -75,6 +79,7 @@ class RestoreFaces(io.ComfyNode):
                     optional=True,
                     tooltip="Where faces may be put in, over the whole photo.\nBlack keeps the photo.",
                 ),
+                references_input(),
             ),
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The restored photos.\nAs many as went in."),
@@ -88,6 +93,7 @@ class RestoreFaces(io.ComfyNode):
                     display_name="count",
                     tooltip="How many faces were restored in all pictures.\n0 is no error.",
                 ),
+                matches_output(),
                 io.Image.Output(
                     "crops",
                     display_name="crops",
@@ -111,16 +117,18 @@ class RestoreFaces(io.ComfyNode):
         batch_size: int,
         model: Any = None,
         mask: Tensor | None = None,
+        references: Any = None,
         **widgets: Any,
     ) -> io.NodeOutput:
         model, blending = model or bundled_model(), settings(Blending, widgets)
         depends = {name: value for name, value in widgets.items() if not hasattr(blending, name)}
+        depends |= {"model": model, "detector": detector, "batch_size": batch_size, "references": references}
         originals, regions = photos(image), region_masks(mask, image)
-        key = key_of(image, model=model, detector=detector, batch_size=batch_size, **depends)
+        key = key_of(image, **depends)
         progress = Progress(100 * len(originals))
         known = RECENT.get(key)
         restorations = (
-            _restored(model, originals, detector, batch_size, widgets, regions, progress)
+            _restored(model, originals, detector, batch_size, references, widgets, regions, progress)
             if known is None
             else _put_back(originals, known, blending, regions)
         )
@@ -138,12 +146,17 @@ class RestoreFaces(io.ComfyNode):
         RECENT.keep(key, kept)
         crops, restored = (or_none(images(torch.cat([getattr(each, name) for each in kept]))) for name in CROPS)
         count = sum(len(each.chosen) for each in kept)
+        matches: dict[str, Match] = {
+            f"picture {frame}, face {face_id}": match
+            for frame, each in enumerate(kept)
+            for face_id, match in zip(each.chosen, each.matches, strict=True)
+        }
         shown = {
             "clrface_pairs": views,
             "clrface_frames": [len(originals)],
             "clrface_notes": said(count, changed, mask),
         }
-        return io.NodeOutput(result, changed, count, crops, restored, ui=shown)
+        return io.NodeOutput(result, changed, count, lines_of(matches), crops, restored, ui=shown)
 
 
 CROPS = ("crops", "restored_crops")
@@ -157,18 +170,21 @@ def _restored(
     originals: Sequence[Tensor],
     detector: str,
     batch_size: int,
+    references: Any,
     widgets: dict[str, Any],
     regions: Sequence[Tensor] | None,
     progress: Progress,
 ) -> Iterator[Frame]:
     """Picture by picture, through the networks."""
     sampling, finder = settings(Sampling, widgets), host_detector(detector)
-    faces = model.faces(batch_size, guided=sampling.guidance_scale > 0, beside=finder)
+    guided = sampling.guidance_scale > 0 or references is not None
+    faces = model.faces(batch_size, guided=guided, beside=finder)
     for done in Restorer(faces, finder).restore_photos(
         originals,
         sampling,
         settings(Detection, widgets),
         settings(Blending, widgets),
+        references=references,
         regions=regions,
         callback=lambda event: progress.reach(
             event["photos"] / len(originals) * event["share"], preview_of(faces, event["denoised"])

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from ..clrface_core.diffusion.refine import Sampling
 from ..clrface_core.diffusion.solvers import SOLVERS
+from ..clrface_core.references import Match
 from .progress import Progress, preview_of
+from .references import lines_of, matches_output, references_input
 from .tensors import blank, estimate_and_degraded, face_ids, latent_masks
 from .types import CATEGORY, model_input, seed_input
 
@@ -57,13 +59,25 @@ def sampling_inputs() -> list[io.Input]:
         ),
         io.Int.Input(
             "batch_size",
-            default=4,
-            min=1,
+            default=0,
+            min=0,
             max=64,
-            tooltip="Faces at once.\nMemory grows with it; results do not depend on it.",
+            tooltip="Faces at once, 0 chooses.\nMemory grows with it; results do not depend on it.",
             advanced=True,
         ),
     ]
+
+
+def fidelity_input() -> io.Input:
+    """How much of the estimate is kept, alike on the decoder and on the node that does all."""
+    return io.Float.Input(
+        "fidelity",
+        default=USUAL.fidelity,
+        min=0.0,
+        max=1.0,
+        step=0.05,
+        tooltip="How much of the faithful estimate is kept.\n0 is the sharpest, 1 the closest to the photo.",
+    )
 
 
 class LatentRefineSampler(io.ComfyNode):
@@ -90,31 +104,42 @@ class LatentRefineSampler(io.ComfyNode):
                     "mask",
                     optional=True,
                     tooltip="Where identity guidance may act.\nFrom 'Identity Mask'; without one the model's own is "
-                    "used.\nMatters only for a guidance scale above 0.",
+                    "used.\nMatters only for a guidance scale above 0, and with references.",
                 ),
+                references_input(),
             ],
             outputs=[
-                io.Latent.Output("latent", display_name="latent", tooltip="The refined latent.\nFor 'VQ Decode'.")
+                io.Latent.Output("latent", display_name="latent", tooltip="The refined latent.\nFor 'VQ Decode'."),
+                matches_output(),
             ],
         )
 
     @classmethod
     def execute(
-        cls, model: Any, latent: dict[str, Any], batch_size: int, mask: Tensor | None = None, **sampling: Any
+        cls,
+        model: Any,
+        latent: dict[str, Any],
+        batch_size: int,
+        mask: Tensor | None = None,
+        references: Any = None,
+        **sampling: Any,
     ) -> io.NodeOutput:
         settings = Sampling(**sampling)
         z_i, z_d = estimate_and_degraded(latent, model.bundle.vq.config.embed_dim)
         ids = face_ids(latent, len(z_i))
         masks = None if mask is None else latent_masks(mask, z_i).expand(len(z_i), -1, -1, -1)
-        faces = model.faces(batch_size, guided=settings.guidance_scale > 0)
+        faces = model.faces(batch_size, guided=settings.guidance_scale > 0 or references is not None)
         progress = Progress(len(z_i) * settings.steps)
-        refined = blank(*z_i.shape)
+        refined, matches = blank(*z_i.shape), [Match()] * len(z_i)
 
         def work(part: slice) -> None:
+            start = z_i[part].to(faces.device)
+            matches[part] = faces.match(start, references)
             refined[part] = faces.refine(
-                z_i[part].to(faces.device),
+                start,
                 z_d[part].to(faces.device),
                 settings,
+                matches=matches[part],
                 mask=None if masks is None else masks[part].to(faces.device),
                 face_ids=ids[part],
                 callback=lambda event: progress.advance(len(z_i[part]), preview_of(faces, event["denoised"])),
@@ -122,7 +147,8 @@ class LatentRefineSampler(io.ComfyNode):
 
         faces.in_micro_batches(len(z_i), work)
         kept = masked(z_i, refined, latent.get("noise_mask"))
-        return io.NodeOutput({**latent, "samples": torch.cat((kept, z_d.to(kept)), dim=1)})
+        told = lines_of({f"face {number}": match for number, match in enumerate(matches)})
+        return io.NodeOutput({**latent, "samples": torch.cat((kept, z_d.to(kept)), dim=1)}, told)
 
 
 def masked(start: Tensor, refined: Tensor, noise_mask: Tensor | None) -> Tensor:

@@ -11,6 +11,7 @@ CATEGORY = "CLR-Face"
 
 Model = io.Custom("CLRFACE_MODEL")
 Alignment = io.Custom("CLRFACE_ALIGNMENT")
+References = io.Custom("CLRFACE_REFERENCE")
 FaceLandmarks = io.Custom("FACE_LANDMARKS")  # ComfyUI's own, of its MediaPipe nodes
 
 

@@ -45,7 +45,7 @@ class HostVAE:
         """Pictures (B,f*h,f*w,3) of latents (B,C,h,w), float32."""
         height, width = (extent * self.upscale_ratio for extent in z.shape[2:])
         larger = height * width > self._model.bundle.size**2
-        faces = self._model.faces(batch_size=1 if larger else 4)
+        faces = self._model.faces(batch_size=1 if larger else 0)
         pictures = blank(len(z), height, width, 3)
         progress = Progress(len(z))
 

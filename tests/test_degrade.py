@@ -202,5 +202,5 @@ def test_bad_seeds_are_refused(seed):
     [torch.rand(1, 8, 8), torch.rand(1, 3, 8, 8), torch.zeros(3, 0, 4), torch.zeros(3, 4, 4).byte()],
 )
 def test_bad_pictures_are_refused(picture):
-    with pytest.raises(CLRFaceError, match=r"Expected a picture \(3,H,W\)"):
+    with pytest.raises(CLRFaceError, match=r"Expected an RGB picture as a float tensor"):
         degrade(picture, seed=0)

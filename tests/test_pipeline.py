@@ -16,8 +16,9 @@ from clrface_core.faces.paste import paste_faces
 from clrface_core.models.bundle import Bundle
 from clrface_core.photo import Photo, as_photo
 from clrface_core.pipeline import aligned_crop
+from clrface_core.references import Reference, References
 from clrface_core.restorer import FaceRestorer
-from tests.tiny import SIDE, Given, face_at
+from tests.tiny import SIDE, Colours, Given, face_at
 
 
 @pytest.fixture
@@ -197,3 +198,67 @@ def test_a_result_is_saved_as_it_came(restorer: Restorer, tmp_path: Path, smooth
     with Image.open(tmp_path / "a.png") as image:
         assert (image.mode, image.size) == ("RGBA", (220, 180))
     assert as_photo(tmp_path / "a.png").alpha is not None
+
+
+def knowing(bundle: Bundle, *faces: Face, batch_size: int = 4) -> Restorer:
+    """With a recognition network that tells faces by their colours."""
+    return Restorer(FaceRestorer(bundle, Colours(), batch_size=batch_size), Given(*faces))
+
+
+def test_a_group_each_with_its_own_references(tiny_bundle: Bundle, smooth_picture: Any) -> None:
+    """Of two faces the one that is among the references is pulled, the other is restored blind to the bit."""
+    picture = smooth_picture(120, 260)
+    restorer = knowing(tiny_bundle, face_at(10, 10, 100), face_at(140, 15, 90))
+    blind = restorer.restore(picture, Sampling(2))
+    assert [match.verdict for match in blind.matches] == ["no references"] * 2
+    album = restorer.reference_faces([picture, picture])
+    assert [face.source for face in album.faces] == [f"reference {n}, face {i}" for n in (1, 2) for i in (0, 1)]
+    assert len(album.notes) == 2 and "2 people are seen" in album.notes[0] and album.problems == ()
+    seen = restorer.faces.embed_crops(restorer.faces.estimate(blind.crops))
+    second = References((Reference(seen[1] + 0.05, source="second.jpg"),), threshold=0.95)
+    result = restorer.restore(picture, Sampling(2), references=second)
+    assert [match.used for match in result.matches] == [(), (0,)] and result.matches[1].sources == ("second.jpg",)
+    assert torch.equal(result.restored_crops[0], blind.restored_crops[0])
+    assert not torch.equal(result.restored_crops[1], blind.restored_crops[1])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_references_serve_all_photos(tiny_bundle: Bundle, batch_size: int) -> None:
+    restorer = Restorer(FaceRestorer(tiny_bundle, Colours(), batch_size=batch_size), Counted())
+    images = photos([2, 0, 1])
+    together = list(restorer.restore_photos(images, references=[images[2]]))
+    assert [len(result.matches) for result in together] == [2, 0, 1]
+    for image, result in zip(images, together, strict=True):
+        alone = restorer.restore(image, references=restorer.reference_faces([images[2]]))
+        assert [match.used for match in result.matches] == [match.used for match in alone.matches]
+
+
+def test_zero_references_and_a_strangers_give_todays_photo(tiny_bundle: Bundle, smooth_picture: Any) -> None:
+    picture = smooth_picture(180, 220)
+    restorer = knowing(tiny_bundle, face_at(40, 30, 96))
+    today = Restorer(FaceRestorer(tiny_bundle), Given(face_at(40, 30, 96))).restore(picture, Sampling(2)).image
+    own = restorer.reference_faces([picture]).faces[0]
+    stranger = References((Reference(-own.embedding),))
+    for references in (None, References(()), stranger):
+        assert torch.equal(restorer.restore(picture, Sampling(2), references=references).image, today)
+    assert not torch.equal(restorer.restore(picture, Sampling(2), references=[picture]).image, today)
+
+
+def test_references_that_cannot_be_used_are_named(
+    tiny_bundle: Bundle, tmp_path: Path, smooth_picture: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    restorer = Restorer(FaceRestorer(tiny_bundle, Colours()), Counted())
+    [nobody, anna] = photos([0, 1])
+    (tmp_path / "notes.jpg").write_text("not a picture")
+    bad = [nobody, tmp_path / "missing.jpg", tmp_path / "notes.jpg", CLRFaceError("Expected another.")]
+    known = restorer.reference_faces([*bad, anna], threshold=0.2, scale=1.0)
+    assert [face.source for face in known.faces] == ["reference 5"] and (known.threshold, known.scale) == (0.2, 1.0)
+    assert len(known.problems) == 4 and all(problem.endswith(".") for problem in known.problems)
+    assert "found none: use a photo that shows one" in known.problems[0]
+    assert "missing.jpg" in known.problems[1] and "notes.jpg" in known.problems[2]
+    with pytest.raises(CLRFaceError, match="reference 1: Expected a face in this reference photo"):
+        restorer.reference_faces([nobody])
+    with pytest.raises(CLRFaceError, match="got none"):
+        restorer.restore(anna, references=[])
+    restorer.restore(anna, references=[tmp_path / "missing.jpg", anna])
+    assert "missing.jpg" in caplog.text

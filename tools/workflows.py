@@ -237,9 +237,11 @@ def stages(graph: Graph, photo: Slot, row: float = 0, column: float = 1, **selec
     return cut, start, model
 
 
-def ending(graph: Graph, photo: Slot, cut: Node, model: Node, refined: Node, column: float, name: str) -> None:
+def ending(
+    graph: Graph, photo: Slot, cut: Node, model: Node, start: Node, refined: Node, column: float, name: str
+) -> None:
     """Decode, paste and save nodes, from `column` on."""
-    decoded = graph.add("CLRFaceVQDecode", (column, 0), model=model.out(), latent=refined.out())
+    decoded = graph.add("CLRFaceVQDecode", (column, 0), model=model.out(), latent=refined.out(), estimate=start.out(1))
     pasted = graph.add("CLRFaceFacePaste", (column, 2.5), image=photo, crops=decoded.out(), alignment=cut.out(1))
     graph.add("SaveImage", (column + 1.05, 0), images=pasted.out(), filename_prefix=f"clrface/{name}")
 
@@ -253,7 +255,7 @@ def modular() -> Graph:
     refined = graph.add(
         "CLRFaceLatentRefineSampler", (3, 0), model=model.out(), latent=start.out(), mask=mask.out(), guidance_scale=1.0
     )
-    ending(graph, photo.out(), cut, model, refined, 4.05, "modular")
+    ending(graph, photo.out(), cut, model, start, refined, 4.05, "modular")
     return graph
 
 
@@ -267,7 +269,7 @@ def upscale() -> Graph:
     photo = graph.add("LoadImage", (0, 0), image=PHOTO)
     cut, start, model = stages(graph, photo.out())
     refined = graph.add("CLRFaceLatentRefineSampler", (3, 0), model=model.out(), latent=start.out())
-    decoded = graph.add("CLRFaceVQDecode", (4.05, 0), model=model.out(), latent=refined.out())
+    decoded = graph.add("CLRFaceVQDecode", (4.05, 0), model=model.out(), latent=refined.out(), estimate=start.out(1))
     faces = graph.add("ImageScaleBy", (4.05, 2), image=decoded.out(), upscale_method="bicubic", scale_by=2.0)
     larger = graph.add("ImageScaleBy", (3, 5), image=photo.out(), upscale_method="bicubic", scale_by=2.0)
     pasted = graph.add(
@@ -289,7 +291,7 @@ def choose() -> Graph:
     group = graph.add("ImageStitch", (0, 0), image1=left.out(), image2=right.out())
     cut, start, model = stages(graph, group.out(), faces="1", order="left-right")
     refined = graph.add("CLRFaceLatentRefineSampler", (4, 0), model=model.out(), latent=start.out())
-    ending(graph, group.out(), cut, model, refined, 5.05, "one-face")
+    ending(graph, group.out(), cut, model, start, refined, 5.05, "one-face")
     return graph
 
 
@@ -308,7 +310,7 @@ def paint() -> Graph:
     refined = graph.add(
         "CLRFaceLatentRefineSampler", (4, 0), model=model.out(), latent=start.out(), mask=mask.out(), guidance_scale=1.5
     )
-    ending(graph, photo.out(), cut, model, refined, 5.05, "painted")
+    ending(graph, photo.out(), cut, model, start, refined, 5.05, "painted")
     return graph
 
 
@@ -325,7 +327,7 @@ def compare() -> Graph:
     worse = graph.add("CLRFaceDegradeFace", (2, 0), image=cut.out(), seed=9)
     start = graph.add("CLRFaceIRNInit", (2, 3), model=model.out(), crops=worse.out(), alignment=cut.out(1))
     refined = graph.add("CLRFaceLatentRefineSampler", (3, 0), model=model.out(), latent=start.out())
-    decoded = graph.add("CLRFaceVQDecode", (4.05, 0), model=model.out(), latent=refined.out())
+    decoded = graph.add("CLRFaceVQDecode", (4.05, 0), model=model.out(), latent=refined.out(), estimate=start.out(1))
     graph.add("ImageCompare", (4.05, 2.2), image_a=worse.out(), image_b=decoded.out())
     before = graph.add("CLRFaceFaceSimilarity", (5.1, 0), faces=worse.out(), reference=cut.out())
     after = graph.add("CLRFaceFaceSimilarity", (5.1, 2.2), faces=decoded.out(), reference=cut.out())
@@ -347,7 +349,7 @@ def blueprint(info: Info) -> dict[str, Any]:
     start = graph.add("CLRFaceIRNInit", (1, 0), model=model.out(), crops=cut.out(), alignment=cut.out(1))
     mask = graph.add("CLRFaceIdentityMask", (1, 2.5), model=model.out(), latent=start.out())
     refined = graph.add("CLRFaceLatentRefineSampler", (2, 0), model=model.out(), latent=start.out(), mask=mask.out())
-    decoded = graph.add("CLRFaceVQDecode", (3, 0), model=model.out(), latent=refined.out())
+    decoded = graph.add("CLRFaceVQDecode", (3, 0), model=model.out(), latent=refined.out(), estimate=start.out(1))
     pasted = graph.add("CLRFaceFacePaste", (3, 2.5), image=outside, crops=decoded.out(), alignment=cut.out(1))
     links: list[list[Any]] = []
     nodes = [_saved(node, info, links, graph) for node in graph.nodes]

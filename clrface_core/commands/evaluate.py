@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 METRICS = ("psnr", "ssim", "lpips-vgg", "lpips-alex", "kid", "sface", "dlib", "arcface", "lmd")
 """The names in `metrics.catalogue.METRICS`, repeated so that --help need not load it (a test compares them)."""
-ABLATIONS = ("irn", "steps", "guidance", "mask", "quantise", "f", "codebook", "condition")
+ABLATIONS = ("irn", "steps", "guidance", "mask", "quantise", "fidelity", "f", "codebook", "condition")
 """Of `compared.plan.ABLATIONS`, likewise."""
 
 
@@ -45,6 +45,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the report")
     parser.add_argument("--model", type=Path, metavar="FILE", help="bundle in place of the one that came along")
     _add_compared(parser)
+    _add_references(parser)
     _add_measured(parser)
     parser.add_argument("--solver", choices=options.SOLVERS, default="ddim", help="solver (ddim)")
     parser.add_argument("--preset", choices=options.PRESETS, default="standard", help="degradation (standard)")
@@ -85,6 +86,18 @@ def _add_compared(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_references(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("references")
+    group.add_argument(
+        "--references", action="store_true",
+        help="also with other photos of the person, and with a stranger's; keys of the data: SET-PERSON-PHOTO",
+    )  # fmt: skip
+    group.add_argument(
+        "--reference-scale", nargs="+", type=options.number(0), default=[options.REFERENCE_SCALE], metavar="X",
+        help=f"strengths of the pull towards them ({options.REFERENCE_SCALE:g})",
+    )  # fmt: skip
+
+
 def _add_measured(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is measured")
     group.add_argument(
@@ -111,9 +124,12 @@ def titled(text: str) -> tuple[str, Path]:
 
 def run(args: argparse.Namespace) -> int:
     """Write the report; 1 if pictures had to be left out."""
+    from ..evaluation.cases import choose_faces
     from ..evaluation.compared.outputs import ModelOutputs, Variant
+    from ..evaluation.matching import reference_tables
     from ..evaluation.measure import Costs, Embeddings, evaluate
     from ..evaluation.metrics.catalogue import find_metrics
+    from ..evaluation.people import Album
     from ..restorer import FaceRestorer
     from ..training.parts import Parts
     from .files import check_place
@@ -121,7 +137,8 @@ def run(args: argparse.Namespace) -> int:
     check_place(args.output / "report.md")
     run_as = {"solver": args.solver, "seed": args.seed}
     faces = FaceRestorer.load(args.model, device=args.device, dtype=args.dtype, batch_size=args.batch_size)
-    ours, device = ModelOutputs(faces, **run_as), faces.device
+    album = Album(choose_faces(args.data, args.limit, [])) if args.references else None
+    ours, device = ModelOutputs(faces, **run_as, album=album), faces.device
     others = {name: _other(Parts.load(path, device), faces, run_as) for name, path in args.against}
     metrics, missing = find_metrics(args.metric_weights, device, args.metrics)
     base = Variant(steps=args.steps[0], guidance_scale=args.guidance_scale[0])
@@ -136,6 +153,8 @@ def run(args: argparse.Namespace) -> int:
     report.missing = missing | {f"baseline {name}": reason for name, reason in absent.items()}
     report.settings |= _settings(args, ours)
     report.files = _hashes(args, metrics, files)
+    if album is not None:
+        report.references = reference_tables(album, ours.matches, embeddings, list(report.outputs))
     if args.verify is not None:
         _verify(args, report, outputs, metrics, embeddings, device)
     _write(args, report)
@@ -168,6 +187,8 @@ def _compared(
 
     outputs, absent, files = plan.baselines(args.baselines, ours, args.metric_weights, ours.faces.device)
     outputs |= plan.refined(ours, args.steps, args.guidance_scale)
+    if args.references:
+        outputs |= plan.referred(ours, args.steps, args.reference_scale)
     outputs |= plan.ablations(args.ablate, ours, others, base)
     return outputs | plan.against(others, base), absent, files
 
@@ -177,8 +198,10 @@ def _sheet(args: argparse.Namespace, ours: ModelOutputs, base: Variant) -> Sheet
     from dataclasses import replace
     from functools import partial
 
+    from ..evaluation.compared.outputs import Variant
     from ..evaluation.compared.plan import IRN_ALONE, title
     from ..evaluation.measure import Sheet
+    from ..evaluation.people import OWN
 
     refined, guided = replace(base, guidance_scale=0.0), replace(base, guidance_scale=max(args.guidance_scale) or 1.0)
     columns: dict[str, Callable[[Batch], Tensor]] = {
@@ -188,7 +211,15 @@ def _sheet(args: argparse.Namespace, ours: ModelOutputs, base: Variant) -> Sheet
         title(guided): partial(ours.restore, variant=guided),
         "mask: white 1, black 0": ours.mask_picture,
     }
-    return Sheet(args.output / "contact.png", columns)
+    if ours.album is not None:
+        own = Variant(base.steps, references=OWN, reference_scale=args.reference_scale[0])
+        columns = {
+            "input": columns["input"],
+            title(refined): columns[title(refined)],
+            title(own): partial(ours.restore, variant=own),
+            "reference": ours.album.pictures,
+        }
+    return Sheet(args.output / "contact.png", columns, faces=4 if ours.album is None else 16)
 
 
 def _settings(args: argparse.Namespace, ours: ModelOutputs) -> dict[str, Any]:
@@ -201,6 +232,8 @@ def _settings(args: argparse.Namespace, ours: ModelOutputs) -> dict[str, Any]:
         "model": ours.faces.bundle.name,
         "steps": args.steps,
         "guidance_scale": args.guidance_scale,
+        "references": args.references,
+        "reference_scale": args.reference_scale,
         "baselines": [name.partition("=")[0] for name in args.baselines],
         "ablations": args.ablate,
         "solver": args.solver,

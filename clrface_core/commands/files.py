@@ -73,6 +73,12 @@ def plan(inputs: Sequence[Path], place: Path, *, recursive: bool = False, output
     return [_sparing(job, sources) for job in _distinct(jobs)]
 
 
+def reference_photos(inputs: Sequence[Path], place: Path, *, recursive: bool = False) -> list[Path | CLRFaceError]:
+    """The pictures of files and folders, in the order of `plan`; what is none, as the error that says so."""
+    found = _once(list(_pictures(inputs, place, recursive)))
+    return [CLRFaceError(f"{shown(path)}: {below}") if isinstance(below, str) else path for path, below in found]
+
+
 def check_place(output: Path) -> None:
     """CLRFaceError unless something can be written at `output`, so that this is known before the work is done."""
     _refuse_impossible(output)

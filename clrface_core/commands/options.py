@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 SOLVERS = ("ddim", "dpmpp_2m")
 """The names in `diffusion.solvers.SOLVERS`, repeated so that --help need not load it (a test compares them)."""
 
+REFERENCE_THRESHOLD, REFERENCE_SCALE = 0.36, 2.0
+"""`references.THRESHOLD` and `SCALE`, likewise."""
 
 DTYPES = ("float32", "bfloat16", "float16")
 FORMATS = ("png", "jpg", "webp", "tif", "avif")

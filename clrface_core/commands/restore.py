@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..faces.paste import Blending
     from ..faces.select import Detection
     from ..pipeline import Restoration, Restorer
+    from ..references import Match, References
     from .batch import Item, Outcome
 
 DETECTORS = ("yunet", "retinaface_mobile0.25", "retinaface_resnet50")
@@ -38,10 +39,11 @@ def add_parser(commands: Any) -> None:
         help="inputs are aligned square faces: no detection, 512 px results",
     )  # fmt: skip
     _add_sampling(parser)
+    _add_references(parser)
     _add_faces(parser)
     options.add_device(parser)
     parser.add_argument("--dtype", choices=options.DTYPES, help="of the networks (default: the fastest)")
-    parser.add_argument("--batch-size", type=options.whole(1), default=4, metavar="N", help="faces at once (4)")
+    parser.add_argument("--batch-size", type=options.whole(1), metavar="N", help="faces at once (4, and 1 on a CPU)")
     parser.add_argument("--model", type=Path, metavar="FILE", help="bundle in place of the one that came along")
     options.add_report(parser)
 
@@ -60,7 +62,29 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--identity-net", choices=("sface", "arcface"), default="sface", help="network that guides (sface)"
     )
+    group.add_argument(
+        "--fidelity", type=float, default=0.8, metavar="F",
+        help="how much of the faithful estimate is kept: 0 is the sharpest, 1 the closest to the photo (0.8)",
+    )  # fmt: skip
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (0)")
+
+
+def _add_references(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "references", "Other photos of the people. A face that matches none of them is restored as without them."
+    )
+    group.add_argument(
+        "--reference", action="append", default=[], type=options.path, metavar="PHOTO|FOLDER",
+        help="another photo of a person, or a folder of them; may be given several times",
+    )  # fmt: skip
+    group.add_argument(
+        "--reference-threshold", type=options.number(-1, 1), metavar="C",
+        help=f"cosine from which a reference is taken for the same person, -1 to 1 ({options.REFERENCE_THRESHOLD})",
+    )  # fmt: skip
+    group.add_argument(
+        "--reference-scale", type=options.number(0), default=options.REFERENCE_SCALE, metavar="X",
+        help=f"strength of the pull towards them ({options.REFERENCE_SCALE:g})",
+    )  # fmt: skip
 
 
 def _add_faces(parser: argparse.ArgumentParser) -> None:
@@ -104,13 +128,15 @@ def run(args: argparse.Namespace) -> int:
         args.parser.error(str(error))
     check_place(args.output)
     restorer = _restorer(args, settings)
-    made_with = _made_with(args, settings, restorer)
+    references = _references(args, restorer)
+    made_with = _made_with(args, settings, restorer, references)
     batch = Batch("restoring", output, made_with, quiet=args.quiet, chatty=not (args.quiet or args.json))
-    work = partial(_restore_aligned if args.aligned else _restore_photos, restorer, settings)
+    work = partial(_restore_aligned if args.aligned else _restore_photos, restorer, settings, references)
     records = run_jobs(jobs, work, batch)
     if args.json and not report(made_with | {"results": records}):
         return 1
-    return 1 if any(record["error"] for record in records) else 0
+    failed = any(record["error"] for record in records) or (references is not None and references.problems)
+    return 1 if failed else 0
 
 
 class Settings(NamedTuple):
@@ -143,23 +169,64 @@ def _restorer(args: argparse.Namespace, settings: Settings) -> Restorer:
         dtype=args.dtype,
         detector=args.detector,
         detector_weights=args.detector_weights,
-        identity_net=args.identity_net if settings.sampling.guidance_scale > 0 else None,
+        identity_net=args.identity_net if settings.sampling.guidance_scale > 0 or args.reference else None,
         batch_size=args.batch_size,
     )
 
 
-def _restore_photos(restorer: Restorer, settings: Settings, items: Iterable[Item], bar: tqdm) -> Iterator[Outcome]:
+def _references(args: argparse.Namespace, restorer: Restorer) -> References | None:
+    """The faces of the reference photos; what is odd about some of them is said."""
+    from ..faces.select import Detection
+    from .console import complain
+    from .files import reference_photos
+
+    if not args.reference:
+        return None
+    found = restorer.reference_faces(
+        reference_photos(args.reference, args.output, recursive=args.recursive),
+        Detection(score_threshold=args.score_threshold),
+        threshold=args.reference_threshold,
+        scale=args.reference_scale,
+    )
+    for sentence in found.problems if args.quiet else (*found.notes, *found.problems):
+        complain(f"clrface: {sentence}")
+    return found
+
+
+def _told_of(references: References) -> dict[str, Any]:
+    """What the report says of the references themselves, and what tells them from others."""
+    return {
+        "threshold": references.threshold,
+        "scale": references.scale,
+        "faces": [
+            {
+                "source": face.source,
+                "quality": round(face.quality, 3),
+                "sha256": hashlib.sha256(face.embedding.numpy().tobytes()).hexdigest(),
+            }
+            for face in references.faces
+        ],
+        "notes": list(references.notes),
+        "problems": list(references.problems),
+    }
+
+
+def _restore_photos(
+    restorer: Restorer, settings: Settings, references: References | None, items: Iterable[Item], bar: tqdm
+) -> Iterator[Outcome]:
     """What became of one photo after the other."""
 
     def progress(state: dict[str, Any]) -> None:
         bar.set_postfix_str(f"step {state['i'] + 1}/{state['total']} of {len(state['faces'])} faces")
 
-    for result in restorer.attempt_photos((photo for _, photo in items), *settings, callback=progress):
+    photos = (photo for _, photo in items)
+    for result in restorer.attempt_photos(photos, *settings, references=references, callback=progress):
         yield result if isinstance(result, Exception) else (result.photo, _described(result))
 
 
 def _described(result: Restoration) -> dict[str, Any]:
     """What the report says of a photo's faces."""
+    matches = dict(zip(result.chosen, result.matches, strict=True))
     faces = [
         {
             "id": face_id,
@@ -167,15 +234,28 @@ def _described(result: Restoration) -> dict[str, Any]:
             "score": round(float(face.score), 4),
             "box": [round(float(v), 2) for v in face.box],
             "landmarks": [[round(float(v), 2) for v in point] for point in face.landmarks],
+            **_match_of(matches.get(face_id)),
         }
         for face_id, face in enumerate(result.faces)
     ]
     count = len(result.chosen)
     summary = f"{count} face{'' if count == 1 else 's'} restored" if faces else "no face found, picture unchanged"
-    return {"faces": faces, "summary": summary}
+    told = "; ".join(f"face {face_id}: {match}" for face_id, match in matches.items() if match.cosines)
+    return {"faces": faces, "summary": f"{summary}; {told}" if told else summary}
 
 
-def _restore_aligned(restorer: Restorer, settings: Settings, items: Iterable[Item], bar: tqdm) -> Iterator[Outcome]:
+def _match_of(match: Match | None) -> dict[str, Any]:
+    """What the report says of a face's references, if there are any."""
+    if match is None or match.cosine is None:
+        return {}
+    cosines = {source: round(cosine, 4) for source, cosine in zip(match.sources, match.cosines, strict=True)}
+    used = [match.sources[place] for place in match.used]
+    return {"match": {"verdict": match.verdict, "cosine": round(match.cosine, 4), "used": used, "cosines": cosines}}
+
+
+def _restore_aligned(
+    restorer: Restorer, settings: Settings, references: References | None, items: Iterable[Item], bar: tqdm
+) -> Iterator[Outcome]:
     """Aligned faces, one after the other."""
     from ..photo import keep_tone
     from ..pipeline import aligned_crop, is_the_photos
@@ -186,16 +266,19 @@ def _restore_aligned(restorer: Restorer, settings: Settings, items: Iterable[Ite
             continue
         try:
             crop = aligned_crop(photo, restorer.faces.bundle.size)
-            [restored] = restorer.faces.restore_crops(crop[None], settings.sampling)
+            [restored], [match] = restorer.faces.restore_matched(crop[None], references, settings.sampling)
             result = replace(photo, rgb=keep_tone(crop, restored), alpha=None)
-            yield result, {"faces": None, "summary": "aligned face restored"}
+            told = f"; {match}" if match.cosines else ""
+            yield result, {"faces": None, **_match_of(match), "summary": f"aligned face restored{told}"}
         except Exception as error:
             if not is_the_photos(error):
                 raise
             yield error
 
 
-def _made_with(args: argparse.Namespace, settings: Settings, restorer: Restorer) -> dict[str, Any]:
+def _made_with(
+    args: argparse.Namespace, settings: Settings, restorer: Restorer, references: References | None
+) -> dict[str, Any]:
     """What decides the results, besides the inputs and how they are written: it heads the report."""
     from .. import __version__
     from ..models.bundle import default_bundle_path
@@ -212,4 +295,5 @@ def _made_with(args: argparse.Namespace, settings: Settings, restorer: Restorer)
         "device": str(faces.device),
         "dtype": str(faces.dtype).removeprefix("torch."),
         "settings": used,
+        "references": None if references is None else _told_of(references),
     }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CLRFaceError
+from ..fidelity import check_fidelity
 from .guidance import IdentityGuidance
 from .schedule import Schedule, time_grid
 from .solvers import SOLVERS, Callback
@@ -27,6 +28,8 @@ class Sampling:
         keeps more of the estimate, higher invents more. None is where the model was trained to start.
     guidance_scale: strength of identity guidance, at least 0; 0 is off and costs nothing, 1 is usual.
     seed: a face's noise depends on this and its id within its own picture, on nothing else.
+    fidelity: how much of the estimate the refined face keeps, from 0, the sharpest, to 1, the closest to the photo (see
+        `clrface_core.fidelity`).
     """
 
     steps: int = 1
@@ -34,8 +37,10 @@ class Sampling:
     denoise: float | None = None
     guidance_scale: float = 0.0
     seed: int = 0
+    fidelity: float = 0.8
 
     def __post_init__(self) -> None:
+        check_fidelity(self.fidelity)
         time_grid(1.0 if self.denoise is None else self.denoise, self.steps)
         if self.solver not in SOLVERS:
             raise CLRFaceError(f"Expected a solver ({' or '.join(SOLVERS)}), got {self.solver!r}: choose one of these.")

@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from ..degrade import PRESETS, Degradation, DegradeConfig, draw
 from ..errors import CLRFaceError
+from ..picture import FACE_SIZE
 from ..shards import StoredFace, find_faces
 
-SIDE = 512
+SIDE = FACE_SIZE
 
 
 @dataclass(frozen=True)

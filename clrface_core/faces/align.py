@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CLRFaceError
+from ..picture import FACE_SIZE, check_picture
 from .warp import compose, inverse, resizing, warp
 
 FFHQ_TEMPLATE_512 = np.array(
@@ -58,6 +59,10 @@ class Alignment:
         """The alignment of these faces only, in this order."""
         return replace(self, matrices=self.matrices[torch.as_tensor(indices, dtype=torch.long)])
 
+    def side(self, index: int) -> float:
+        """Side of the crop's square in the photo, in pixels of the photo: how large the face came."""
+        return self.size / float(torch.linalg.vector_norm(self.matrices[index, :, 0]))
+
     def for_crops(self, size: int) -> Alignment:
         """The same faces in crops resized to `size` pixels."""
         scale = size / self.size
@@ -71,7 +76,7 @@ class Alignment:
 
 
 def similarity_transform(
-    points: np.ndarray | Tensor, template: np.ndarray | Tensor = FFHQ_TEMPLATE_512, size: int = 512
+    points: np.ndarray | Tensor, template: np.ndarray | Tensor = FFHQ_TEMPLATE_512, size: int = FACE_SIZE
 ) -> Tensor:
     """Rotation, uniform scale and shift that take landmarks closest to the template, by least squares.
 
@@ -105,7 +110,7 @@ def similarity_transform(
     return torch.cat([linear, shift], dim=-1)
 
 
-def align_faces(image: Tensor, faces: Faces, size: int = 512) -> tuple[Tensor, Alignment]:
+def align_faces(image: Tensor, faces: Faces, size: int = FACE_SIZE) -> tuple[Tensor, Alignment]:
     """Cut out every face, upright and at `size` pixels.
 
     image: (3,H,W), any float dtype, [0,1]. faces: detected faces, or landmarks (N,5,2) in pixels.
@@ -113,7 +118,7 @@ def align_faces(image: Tensor, faces: Faces, size: int = 512) -> tuple[Tensor, A
     Faces larger than the crop are antialiased, smaller ones interpolated bicubically; beyond the edge of the
     photo a crop shows its mirror image.
     """
-    check_image(image)
+    check_picture(image)
     if size < 1:
         raise CLRFaceError(f"Expected a crop size of at least 1 pixel, got {size}: the usual one is 512.")
     landmarks = _landmarks(faces)
@@ -123,15 +128,6 @@ def align_faces(image: Tensor, faces: Faces, size: int = 512) -> tuple[Tensor, A
     for crop, to_photo in zip(crops, inverse(alignment.matrices), strict=True):
         crop.copy_(warp(image, to_photo, size, size).clamp_(0, 1))
     return crops, alignment
-
-
-def check_image(image: Tensor) -> None:
-    """Raise CLRFaceError unless `image` is a float (3,H,W) picture with at least one pixel."""
-    if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point() or not image.numel():
-        raise CLRFaceError(
-            f"Expected an RGB picture as a float tensor (3, height, width) in [0, 1], got {image.dtype} "
-            f"{tuple(image.shape)}: convert it first."
-        )
 
 
 def _landmarks(faces: Faces) -> Tensor:

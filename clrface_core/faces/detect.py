@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CLRFaceError
-from .align import check_image
+from ..picture import check_picture
 from .search.retinaface import load_retinaface
 from .search.scan import intersection_over_union
 from .search.search import search
@@ -111,7 +111,7 @@ class NetworkDetector:
         large and upright, so they fall little with size, blur and rotation: see `faces.search.closeup`.
         Raises CLRFaceError if `image` is not such a picture, or the threshold is out of range.
         """
-        check_image(image)
+        check_picture(image)
         check_threshold(score_threshold)
         found = search(self.network, image.to(self.device, torch.float32), score_threshold)
         height, width = image.shape[-2:]

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import CLRFaceError
-from .align import Alignment, check_image
+from ..picture import check_picture
+from .align import Alignment
 from .select import FaceBatch
 from .warp import HEADROOM, Box, compose, inverse, points, resize, sample, stretch, warp
 
@@ -76,7 +77,7 @@ def paste_faces(
     whose centre is nearest in units of its own size, whatever the order of the faces.
     Raises CLRFaceError where counts, shapes or ranges do not fit.
     """
-    check_image(image)
+    check_picture(image)
     region = _check(image, crops, alignment, region_mask)
     height, width = image.shape[-2:]
     alignment = alignment.for_image((height, width))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CLRFaceError
+from ..picture import FACE_SIZE
 from .align import Alignment, align_faces
 from .detect import Detector, Face, check_threshold, order_faces, order_key
 
@@ -131,7 +132,7 @@ def select_faces(found: Sequence[Face], detection: Detection) -> list[int]:
 def cut_faces(
     images: Tensor | Sequence[Tensor],
     found: Sequence[Sequence[Face]],
-    size: int = 512,
+    size: int = FACE_SIZE,
     *,
     chosen: Sequence[Sequence[int]] | None = None,
 ) -> tuple[Tensor, FaceBatch]:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import CLRFaceError
+from ..picture import FACE_SIZE
 from .configs import find_config
 from .file import KINDS, NETWORKS, read_networks, write_networks
 from .irn import IRN
@@ -34,7 +35,7 @@ class Bundle:
     mask: MaskHead | None = None
     name: str = "unnamed"
     notes: dict[str, Any] = field(default_factory=dict)
-    size: int = 512
+    size: int = FACE_SIZE
 
     def __post_init__(self) -> None:
         channels = self.vq.config.embed_dim

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..errors import CLRFaceError
+from ..picture import FACE_SIZE
 from .irn import IRNConfig
 from .mask import MaskConfig
 from .refiner import RefinerConfig
@@ -23,7 +24,7 @@ class ModelConfig:
     irn: IRNConfig
     refiner: RefinerConfig
     mask: MaskConfig
-    size: int = 512
+    size: int = FACE_SIZE
 
 
 _S = ModelConfig(

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ..errors import CLRFaceError
+from ..picture import FACE_SIZE
 from .checked import checked, config_from_json
 from .irn import IRN, IRNConfig
 from .mask import MaskConfig, MaskHead
@@ -55,7 +56,7 @@ class Header:
 
     name: str = "unnamed"
     notes: dict[str, Any] = field(default_factory=dict)
-    size: int = 512
+    size: int = FACE_SIZE
     configs: dict[str, Any] = field(default_factory=dict)
 
 

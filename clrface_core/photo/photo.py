@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from ..errors import CLRFaceError
+from ..picture import check_picture
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,8 @@ class Photo:
     duration: float | None = None
 
     def __post_init__(self) -> None:
+        check_picture(self.rgb)
         shape = tuple(self.rgb.shape)
-        if len(shape) != 3 or shape[0] != 3 or 0 in shape or not self.rgb.is_floating_point():
-            raise CLRFaceError(
-                f"Expected a picture as a float tensor (3, height, width) in [0, 1], got {self.rgb.dtype} {shape}: "
-                "convert it first."
-            )
         if self.alpha is not None and tuple(self.alpha.shape) != shape[1:]:
             raise CLRFaceError(
                 f"Expected an alpha channel of {shape[1:]} like the picture, got {tuple(self.alpha.shape)}: "

@@ -36,13 +36,29 @@ def keep_tone(original: Tensor, restored: Tensor) -> Tensor:
     curve = None if grey else tint_of(source)
     if not grey and curve is None:
         return restored
-    luma, _ = _split(restored.float())
-    toned = luma.expand(3, -1, -1) if curve is None else _joined(luma, _look_up(curve, luma))
-    toned = toned.clamp(0, 1).to(restored.dtype)
     if source.shape != restored.shape:
-        return toned.contiguous()
-    # What the restoration has not touched keeps its bits.
-    return torch.where((original.to(restored) == restored).all(0), restored, toned)
+        return _toned(restored, curve).contiguous()
+    # What the restoration has not touched keeps its bits, and costs nothing.
+    changed = (original.to(restored) != restored).any(0)
+    result = restored.clone()
+    if changed.any():
+        top, bottom, left, right = _bounds(changed)
+        part = result[:, top:bottom, left:right]
+        part.copy_(torch.where(changed[top:bottom, left:right], _toned(part, curve), part))
+    return result
+
+
+def _toned(picture: Tensor, curve: Tensor | None) -> Tensor:
+    """A picture (3,h,w) with the chroma of a curve over luma in place of its own; grey without one."""
+    luma, _ = _split(picture.float())
+    toned = luma.expand(3, -1, -1) if curve is None else _joined(luma, _look_up(curve, luma))
+    return toned.clamp(0, 1).to(picture.dtype)
+
+
+def _bounds(inside: Tensor) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right of what is true in (H,W), the ends excluded."""
+    rows, columns = (inside.any(axis).nonzero()[:, 0] for axis in (1, 0))
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
 def tint_of(picture: Tensor) -> Tensor | None:

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..degrade import FACE_SIDE, MILD, STANDARD, draw
+from ..degrade import MILD, STANDARD, draw
 from ..errors import CLRFaceError
+from ..picture import FACE_SIZE
 from ..shards import read_faces
 
 
@@ -217,7 +218,7 @@ class Pairs(Steps):
         face = resize(face, self.side)
         ranges = MILD if rng.random() < self.mild else STANDARD
         degradation = draw(ranges, tuple(int(x) for x in rng.integers(2**31, size=2)))
-        degraded = degradation.scaled(self.side / FACE_SIDE).apply(face)
+        degraded = degradation.scaled(self.side / FACE_SIZE).apply(face)
         return {"clean": degradation.target(face), "degraded": degraded, "sharp": torch.tensor(sharp)}
 
 

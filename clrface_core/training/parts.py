@@ -10,6 +10,7 @@ import torch
 
 from ..models.bundle import Bundle, join
 from ..models.file import read_networks, write_networks
+from ..picture import FACE_SIZE
 
 
 @dataclass
@@ -19,7 +20,7 @@ class Parts:
     networks: dict[str, Any]
     name: str = "unnamed"
     notes: dict[str, Any] = field(default_factory=dict)
-    size: int = 512
+    size: int = FACE_SIZE
 
     @classmethod
     def load(cls, path: Path | str, device: torch.device | str = "cpu") -> Parts:

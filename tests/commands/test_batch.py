@@ -3,6 +3,7 @@
 `clrface degrade` stands for all commands: it goes through the same files and batch, and needs no model.
 """
 
+import io
 import json
 import os
 import signal
@@ -12,7 +13,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -24,29 +24,20 @@ from clrface_core.errors import CLRFaceError
 from clrface_core.photo import read_note, read_photo
 from clrface_core.photo.replace_file import HOST, remove_leftovers
 from clrface_core.precision import ran_out_of_memory
+from tests.tiny import files_in, picture
 
-ROOT = Path(__file__).parents[2]
-
-
-def picture(path: Path, seed: int = 0, size: int = 24) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(path)
-    return path
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": ""}
+"""Of other processes: they run this checkout, and may have lines left to write when they end."""
 
 
 def degrade(*arguments: object) -> int:
     return main(["degrade", *map(str, arguments), "--quiet"])
 
 
-def shell(*arguments: object, **options: Any) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
+def shell(*arguments: object, **options: Any) -> subprocess.Popen:
+    """`clrface degrade` in a process of its own: for what only the end of a process shows, as PyTorch takes seconds."""
     command = [sys.executable, "-m", "clrface_core", "degrade", *map(str, arguments)]
-    return subprocess.run(command, env=environment, check=False, timeout=120, **options)
+    return subprocess.Popen(command, env=ENVIRONMENT, **options)
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -67,10 +58,10 @@ def test_results_inside_the_input_folder_are_no_input(tmp_path: Path) -> None:
     picture(tmp_path / "album/a.jpg")
     for _ in range(2):
         assert degrade(tmp_path / "album", "-o", tmp_path / "album/out", "--recursive") == 0
-    assert names(tmp_path / "album") == ["a.jpg", "out/a.png"]
+    assert files_in(tmp_path / "album") == ["a.jpg", "out/a.png"]
     for _ in range(2):
         assert degrade(tmp_path / "album", "-o", tmp_path / "album") == 0
-    assert names(tmp_path / "album") == ["a.jpg", "a.png", "out/a.png"]
+    assert files_in(tmp_path / "album") == ["a.jpg", "a.png", "out/a.png"]
 
 
 def test_whatever_is_named_as_a_picture_counts(tmp_path: Path, capsys: Any) -> None:
@@ -83,13 +74,13 @@ def test_whatever_is_named_as_a_picture_counts(tmp_path: Path, capsys: Any) -> N
     assert degrade(tmp_path / "in", "-o", tmp_path / "out") == 1
     lines = capsys.readouterr().err.splitlines()
     assert [Path(line.split(": ")[1]).name for line in lines] == ["b.psd", "c.png", "d.webp", "e.heic"]
-    assert names(tmp_path / "out") == ["a.png"]
+    assert files_in(tmp_path / "out") == ["a.png"]
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a/" * 3000])
 def test_names_too_long_are_one_sentence(tmp_path: Path, capsys: Any, name: str) -> None:
     assert degrade(tmp_path / name, picture(tmp_path / "a.png"), "-o", tmp_path / "out") == 1
-    assert len(capsys.readouterr().err) < 900 and names(tmp_path / "out") == ["a.png"]
+    assert len(capsys.readouterr().err) < 900 and files_in(tmp_path / "out") == ["a.png"]
     with pytest.raises(SystemExit):
         degrade(tmp_path / "a.png", "-o", tmp_path / name)
 
@@ -100,37 +91,66 @@ def test_pipes_and_devices_are_refused(tmp_path: Path, capsys: Any) -> None:
     assert capsys.readouterr().err.count("a pipe or device") == 2
 
 
-def test_names_that_standard_output_cannot_say_end_nothing(tmp_path: Path) -> None:
+def test_names_that_standard_output_cannot_say_end_nothing(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     odd = ["a.png", "中文.png", os.fsdecode(b"b\xe9.png"), "new\nline.png"]
     for name in odd:
         picture(tmp_path / "in/a.png").rename(tmp_path / "in" / name)
     picture(tmp_path / "in/a.png")
-    done = shell(tmp_path / "in", "-o", tmp_path / "out", capture_output=True, env={"PYTHONIOENCODING": "cp1252"})
-    assert done.returncode == 0 and not done.stderr
-    assert {*os.listdir(tmp_path / "out")} == {*odd} and len(done.stdout.splitlines()) == 4
-    done = shell(tmp_path / "in", "-o", tmp_path / "again", "--json", capture_output=True, text=True)
-    assert {Path(record["input"]).name for record in json.loads(done.stdout)["results"]} == {*odd}
+    poor = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", poor)
+        assert main(["degrade", str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 0
+    assert not capsys.readouterr().err
+    assert {*os.listdir(tmp_path / "out")} == {*odd} and len(poor.buffer.getvalue().splitlines()) == 4
+    assert main(["degrade", str(tmp_path / "in"), "-o", str(tmp_path / "again"), "--json"]) == 0
+    assert {Path(record["input"]).name for record in json.loads(capsys.readouterr().out)["results"]} == {*odd}
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    """A folder of three pictures."""
+    for number in range(3):
+        picture(tmp_path / f"in/{number}.png")
+    return tmp_path / "in"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_full_and_closed_streams_end_nothing(tmp_path: Path) -> None:
-    for number in range(3):
-        picture(tmp_path / f"in/{number}.png")
+def test_a_full_standard_output_ends_nothing(three: Path, tmp_path: Path) -> None:
+    """Nor does Python fail on what is still to be written when the process ends."""
     with open("/dev/full", "w") as full:
-        done = shell(tmp_path / "in", "-o", tmp_path / "full", stdout=full, stderr=subprocess.PIPE)
-        assert done.returncode == 0 and len(names(tmp_path / "full")) == 3 and not done.stderr
-        done = shell(tmp_path / "in", "-o", tmp_path / "json", "--json", stdout=full, stderr=subprocess.PIPE, text=True)
-        assert done.returncode == 1 and len(names(tmp_path / "json")) == 3 and "Expected to print" in done.stderr
+        process = shell(three, "-o", tmp_path / "full", stdout=full, stderr=subprocess.PIPE)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0 and len(files_in(tmp_path / "full")) == 3 and not errors
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_report_that_cannot_be_printed_is_said(
+    three: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open("/dev/full", "w") as full, monkeypatch.context() as patched:  # to close it writes what is left, or fails
+        patched.setattr(sys, "stdout", full)
+        assert main(["degrade", str(three), "-o", str(tmp_path / "json"), "--json"]) == 1
+    assert len(files_in(tmp_path / "json")) == 3 and "Expected to print" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_gone_ends_nothing(
+    three: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reading, writing = os.pipe()
     os.close(reading)  # as `| head` does
-    done = shell(tmp_path / "in", "-o", tmp_path / "head", stdout=writing, stderr=subprocess.PIPE)
-    os.close(writing)
-    assert done.returncode == 0 and len(names(tmp_path / "head")) == 3 and not done.stderr
-    close = (
-        f"exec {sys.executable} -m clrface_core degrade {tmp_path / 'in'} none.png -o {tmp_path / 'closed'} >&- 2>&-"
-    )
-    done = subprocess.run(["sh", "-c", close], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
-    assert done.returncode == 1 and len(names(tmp_path / "closed")) == 3
+    with open(writing, "w") as head, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", head)
+        assert main(["degrade", str(three), "-o", str(tmp_path / "head")]) == 0
+    assert len(files_in(tmp_path / "head")) == 3 and not capsys.readouterr().err
+
+
+def test_closed_streams_end_nothing(three: Path, tmp_path: Path) -> None:
+    """Whose numbers then go to the next files opened: a result must not be taken for a stream."""
+    close = f"exec {sys.executable} -m clrface_core degrade {three} none.png -o {tmp_path / 'closed'} >&- 2>&-"
+    done = subprocess.run(["sh", "-c", close], env=ENVIRONMENT, check=False)
+    assert done.returncode == 1 and len(files_in(tmp_path / "closed")) == 3
 
 
 def test_foreign_files_are_spared_unless_asked(tmp_path: Path, capsys: Any) -> None:
@@ -169,7 +189,7 @@ def test_resume_skips_what_is_done_and_whole_and_unchanged(tmp_path: Path, kind:
     picture(source, seed=1)  # other content under the same name
     assert run() == "done" and out.read_bytes() != whole
     assert run() == "skipped"
-    assert names(tmp_path / "out") == [f"a.{kind}"]  # nothing lies beside the results
+    assert files_in(tmp_path / "out") == [f"a.{kind}"]  # nothing lies beside the results
 
 
 def test_the_note_is_no_metadata(tmp_path: Path) -> None:
@@ -200,12 +220,9 @@ def test_leftovers_of_killed_runs_are_removed_but_not_those_of_the_living(tmp_pa
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_signals_leave_nothing_half_written_and_resume_completes(tmp_path: Path, number: signal.Signals) -> None:
     for index in range(25):
-        picture(tmp_path / f"in/{index:02}.png", seed=index, size=300)
-    arguments = [str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--resume"]
-    command = [sys.executable, "-m", "clrface_core", "degrade", *arguments]
-    process = subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+        picture(tmp_path / f"in/{index:02}.png", seed=index, size=(300, 300))
+    arguments = [tmp_path / "in", "-o", tmp_path / "out", "--resume"]
+    process = shell(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while process.poll() is None and len(list((tmp_path / "out").glob("*.png"))) < 3:
         time.sleep(0.01)
     process.send_signal(number)
@@ -221,22 +238,32 @@ def test_signals_leave_nothing_half_written_and_resume_completes(tmp_path: Path,
     stamps = {path: path.stat().st_mtime_ns for path in done}
     assert degrade(*arguments) == 0
     assert degrade(tmp_path / "in", "-o", tmp_path / "undisturbed") == 0
-    assert names(tmp_path / "out") == names(tmp_path / "undisturbed")
+    assert files_in(tmp_path / "out") == files_in(tmp_path / "undisturbed")
     for path in (tmp_path / "undisturbed").iterdir():
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
 
 
+TWINS = """
+import os, sys
+import clrface_core.commands.batch, clrface_core.degrade
+from clrface_core.cli import main
+child = os.fork()
+status = main(sys.argv[1:])
+sys.exit(status or (child and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+"""
+"""Two processes that load PyTorch once, and so begin their work at the same moment."""
+
+
 def test_two_processes_on_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
     for index in range(12):
-        picture(tmp_path / f"in/{index:02}.png", seed=index, size=200)
-    command = [sys.executable, "-m", "clrface_core", "degrade", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    both = [subprocess.Popen([*command, "--resume", "--quiet"], env=environment) for _ in range(2)]
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
+        picture(tmp_path / f"in/{index:02}.png", seed=index, size=(200, 200))
+    command = [sys.executable, "-c", TWINS, "degrade", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    done = subprocess.run([*command, "--resume", "--quiet"], env=ENVIRONMENT, check=False, timeout=120)
+    assert done.returncode == 0
     assert degrade(tmp_path / "in", "-o", tmp_path / "alone") == 0
-    assert names(tmp_path / "out") == names(tmp_path / "alone")
-    for name in names(tmp_path / "alone"):
+    assert files_in(tmp_path / "out") == files_in(tmp_path / "alone")
+    for name in files_in(tmp_path / "alone"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
 
 
@@ -248,7 +275,7 @@ def test_frames_are_said_to_be_left_out_or_all_done(tmp_path: Path, capsys: Any)
     assert main(["degrade", str(tmp_path / "in"), "-o", str(tmp_path / "first")]) == 0
     assert "2 more frames or pages were left out" in capsys.readouterr().err
     assert degrade(tmp_path / "in", "-o", tmp_path / "all", "--frames", "all") == 0
-    assert names(tmp_path / "all") == ["a.gif", "b.png"]
+    assert files_in(tmp_path / "all") == ["a.gif", "b.png"]
     with Image.open(tmp_path / "all/a.gif") as image:
         assert image.n_frames == 3 and image.info["duration"] == 50
     assert degrade(tmp_path / "in", "-o", tmp_path / "all", "--frames", "all", "--resume") == 0

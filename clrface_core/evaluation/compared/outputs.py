@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,9 +12,12 @@ from torch import Tensor
 from ...diffusion.refine import Sampling
 from ...errors import CLRFaceError
 from ...faces.align import FFHQ_TEMPLATE_512
+from ...fidelity import keep_estimate
 from ...models.vq import VQModel
-from ...restorer import FaceRestorer
+from ...references import SCALE, THRESHOLD, Match, References
+from ...restorer import FaceRestorer, add_pull
 from ..cases import SIDE, Batch
+from ..people import OWN, WHOSE, Album
 
 STARTS = ("irn", "degraded", "noise")
 MASKS = ("learned", "ones", "drawn")
@@ -37,7 +40,9 @@ class Variant:
     start: "irn"; "degraded" does without the IRN, the degraded face taking its estimate's place throughout; "noise"
         starts at t = 1, where next to nothing of the estimate is left but in the conditions.
     mask: where guidance acts: "learned", "ones" (everywhere), or "drawn" around the features of an aligned face.
-    quantise: whether the latent is snapped to the codebook before it is decoded.
+    quantise: whether the latent is snapped to the codebook before it is decoded. fidelity: see `Sampling`.
+    references: whose photos are given as references: nobody's (""), "own" or "stranger's"; `reference_scale`: how
+        strongly they pull. any_match: whether also those pull that are under the threshold, as they never do in use.
     """
 
     steps: int = 1
@@ -45,8 +50,14 @@ class Variant:
     start: str = "irn"
     mask: str = "learned"
     quantise: bool = True
+    fidelity: float = Sampling.fidelity
+    references: str = ""
+    reference_scale: float = SCALE
+    any_match: bool = False
 
     def __post_init__(self) -> None:
+        if self.references not in ("", *WHOSE):
+            raise CLRFaceError(f"Expected references of {' or '.join(WHOSE)}, got {self.references!r}: use these.")
         if self.start not in STARTS or self.mask not in MASKS:
             raise CLRFaceError(
                 f"Expected a start among {', '.join(STARTS)} and a mask among {', '.join(MASKS)}, "
@@ -57,8 +68,11 @@ class Variant:
 class ModelOutputs:
     """The outputs of one model. What several of them need of a batch is computed once, and kept until the next."""
 
-    def __init__(self, faces: FaceRestorer, *, solver: str = "ddim", seed: int = 0) -> None:
-        self.faces, self.solver, self.seed = faces, solver, seed
+    def __init__(self, faces: FaceRestorer, *, solver: str = "ddim", seed: int = 0, album: Album | None = None) -> None:
+        """album: the people's other photos, for variants with references."""
+        self.faces, self.solver, self.seed, self.album = faces, solver, seed, album
+        self.matches: dict[tuple[str, str], Match] = {}
+        """By whose references, and the key of the face: what they said of it."""
         self._batch: Batch | None = None
         self._known: dict[Any, Any] = {}
 
@@ -76,8 +90,15 @@ class ModelOutputs:
 
     def restore(self, batch: Batch, variant: Variant) -> Tensor:
         """The variant's restored faces."""
+        if not variant.references:
+            return keep_estimate(self._decoded(batch, variant), self.estimate(batch), variant.fidelity)
+        blind = replace(variant, references="")
+        return add_pull(self.restore(batch, blind), self._decoded(batch, blind), self._decoded(batch, variant))
+
+    def _decoded(self, batch: Batch, variant: Variant) -> Tensor:
+        """Before the estimate's coarse part is kept."""
         latent = self._latent(batch, variant)
-        key = (variant, "decoded")
+        key = (replace(variant, fidelity=0.0), "decoded")
         return self._once(batch, key, lambda: self.faces.decode(latent, quantise=variant.quantise))
 
     def reconstruct(self, batch: Batch) -> Tensor:
@@ -110,7 +131,7 @@ class ModelOutputs:
     def _latent(self, batch: Batch, variant: Variant) -> Tensor:
         """z_0 before quantisation: the same with and without it, and without guidance whatever the mask."""
         mask_matters = variant.mask if variant.guidance_scale else "none"
-        key = (variant.steps, variant.guidance_scale, variant.start, mask_matters)
+        key = (variant.steps, variant.guidance_scale, variant.start, mask_matters, *_referred(variant))
         return self._once(batch, key, lambda: self._refine(batch, variant))
 
     def _refine(self, batch: Batch, variant: Variant) -> Tensor:
@@ -119,7 +140,28 @@ class ModelOutputs:
         denoise = 1.0 if variant.start == "noise" else None
         sampling = Sampling(variant.steps, self.solver, denoise, variant.guidance_scale, self.seed)
         mask = self._mask(batch, variant.mask) if variant.guidance_scale else None
-        return self.faces.refine(z_i, z_d, sampling, mask=mask, face_ids=batch.numbers)
+        matches = self._matches(batch, z_i, variant) if variant.references else []
+        return self.faces.refine(z_i, z_d, sampling, matches=matches, mask=mask, face_ids=batch.numbers)
+
+    def _matches(self, batch: Batch, z_i: Tensor, variant: Variant) -> list[Match]:
+        """Each face with the references of its own person, or of a stranger; with none of them where there are none."""
+        if self.album is None:
+            raise CLRFaceError("Expected an album for a variant with references, got none: give the people's photos.")
+        threshold = -1.0 if variant.any_match else THRESHOLD
+        seen = self._once(batch, "embedded", lambda: self.faces.embed(z_i))
+        matches = []
+        for case, embedding in zip(batch.cases, seen.split(1), strict=True):
+            photos = self.album.references(self.faces, case.face.key, own=variant.references == OWN)
+            [match] = References(photos, threshold, variant.reference_scale).match(embedding)
+            matches.append(match)
+            if not variant.any_match:
+                self.matches[variant.references, case.face.key] = match
+        return matches
+
+
+def _referred(variant: Variant) -> tuple[Any, ...]:
+    """What of the references changes the outcome."""
+    return (variant.references, variant.reference_scale, variant.any_match) if variant.references else ()
 
 
 class Autoencoder:

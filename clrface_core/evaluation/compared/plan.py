@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 
 from ...errors import CLRFaceError
+from ...references import SCALE
+from ..people import OWN, STRANGER
 from ..weights import REALESRGAN, weight_file
 from .outputs import Autoencoder, ModelOutputs, Output, Variant
 from .peers import bicubic, load_peer
@@ -64,6 +66,21 @@ def refined(ours: ModelOutputs, steps: Sequence[int], strengths: Sequence[float]
     return {title(variant): output(ours, variant) for variant in variants}
 
 
+def referred(
+    ours: ModelOutputs, steps: Sequence[int], scales: Sequence[float], *, any_match: bool = False
+) -> dict[str, Output]:
+    """Every number of steps with the person's own references at every scale, and with a stranger's at the first.
+
+    any_match: also what a stranger's would do if nobody asked whether they match.
+    """
+    found = []
+    for count in dict.fromkeys(steps):
+        found += [Variant(steps=count, references=OWN, reference_scale=scale) for scale in scales]
+        stranger = Variant(steps=count, references=STRANGER, reference_scale=scales[0])
+        found += [stranger, *([replace(stranger, any_match=True)] if any_match else [])]
+    return {title(variant): output(ours, variant) for variant in found}
+
+
 def ablations(names: Sequence[str], ours: ModelOutputs, others: Others, base: Variant) -> dict[str, Output]:
     """The outputs that answer each question of ABLATIONS, `base` and the part in question changed.
 
@@ -93,8 +110,12 @@ def title(variant: Variant) -> str:
     """As the report calls it: "4 steps, guidance 1, mask drawn"."""
     parts = [f"{variant.steps} step{'s' * (variant.steps > 1)}"]
     parts += [f"guidance {variant.guidance_scale:g}"] if variant.guidance_scale else []
+    parts += [f"{variant.references} reference"] if variant.references else []
+    parts += [f"scale {variant.reference_scale:g}"] if variant.references and variant.reference_scale != SCALE else []
+    parts += ["whoever it shows"] if variant.any_match else []
     parts += {"irn": [], "degraded": ["no IRN"], "noise": ["from noise"]}[variant.start]
     parts += [{"ones": "mask 1", "drawn": "mask drawn"}[variant.mask]] if variant.mask != "learned" else []
+    parts += [] if variant.fidelity == Variant.fidelity else [f"fidelity {variant.fidelity:g}"]
     return ", ".join(parts + ([] if variant.quantise else ["not quantised"]))
 
 
@@ -145,6 +166,7 @@ ABLATIONS: dict[str, Ablation] = {
     "guidance": _variants(*({"guidance_scale": strength} for strength in (0.0, *ABLATED_STRENGTHS))),
     "mask": _mask,
     "quantise": _variants({"quantise": False}),
+    "fidelity": _variants(*({"fidelity": fidelity} for fidelity in (0.0, 0.5, 0.8, 1.0))),
     "f": _autoencoder,
     "codebook": _autoencoder,
     "condition": _other_models,

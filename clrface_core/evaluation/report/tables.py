@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..metrics.metric import Column
+from .references import reference_lines
 from .tones import tone_lines
 
 INPUT = "input"
@@ -23,7 +24,8 @@ class Report:
         None where it has none.
     sets: one record per set and output with the numbers that only a set has.
     missing: metric to the reason why it was left out. skipped: pictures left out. gaps: numbers left out.
-    verification: tables of face verification, see `verify`. pictures: plots and sheets beside the report, by title.
+    verification: tables of face verification, see `verify`. references: see `matching`; empty without.
+    pictures: plots and sheets beside the report, by title.
     """
 
     columns: list[Column]
@@ -36,6 +38,7 @@ class Report:
     skipped: list[str] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
     verification: list[dict[str, Any]] = field(default_factory=list)
+    references: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -69,6 +72,7 @@ class Report:
         lines += self._by_tone()
         for block in self.verification:
             lines += verification_lines(block)
+        lines += reference_lines(self.references) if self.references else []
         lines += [f"![{title}]({name})\n" for title, name in self.pictures.items()]
         lines += ["## Settings", "", *(f"* {name}: {_plain(value)}" for name, value in self.settings.items())]
         lines += [f"* SHA-256 of {name}: `{digest}`" for name, digest in self.files.items()]
@@ -114,7 +118,7 @@ class Report:
         content = {
             "settings": self.settings, "files": self.files, "outputs": self.outputs, "rows": self.rows,
             "missing": self.missing, "skipped": self.skipped, "gaps": self.gaps, "verification": self.verification,
-            "faces": self.faces,
+            "references": self.references, "faces": self.faces,
         }  # fmt: skip
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
