@@ -77,11 +77,13 @@ class _Waiting:
         done = len(self.restored)
         return [] if self.error else list(zip(self.crops[done:], self.chosen[done:], strict=True))
 
-    def assembled(self, blending: Blending) -> Restoration:
+    def assembled(self, blending: Blending, seed: int) -> Restoration:
         """The photo with its restored faces put back."""
         restored = torch.stack(self.restored) if self.restored else self.crops
         before = self.photo.rgb
-        rgb, mask = paste_faces(before, restored, self.alignment, blending, region_mask=self.region)
+        rgb, mask = paste_faces(
+            before, restored, self.alignment, blending, region_mask=self.region, ids=self.chosen, seed=seed
+        )
         photo = self.photo.with_rgb(keep_tone(before, rgb) if self.chosen else before)
         return Restoration(photo, mask, self.faces, self.chosen, self.crops, restored, self.alignment, self.matches)
 
@@ -191,7 +193,7 @@ class Restorer:
             while (left := _crops_in(line)) > least:
                 self._restore_some(line, sampling, known, _told(callback, seen, done, left))
                 done += left - _crops_in(line)
-            yield from _finished(line, blending)
+            yield from _finished(line, blending, sampling.seed)
 
         for image in images:
             seen += 1
@@ -327,11 +329,11 @@ def _told(callback: Progress | None, photos: int, done: int, left: int) -> Progr
     return report
 
 
-def _finished(line: Line, blending: Blending) -> Iterator[Restoration | Exception]:
+def _finished(line: Line, blending: Blending, seed: int) -> Iterator[Restoration | Exception]:
     """What became of the photos at the head of the line of which no face waits any more."""
     while line and not (isinstance(line[0], _Waiting) and line[0].left()):
         item = line.popleft()
-        yield item if isinstance(item, Exception) else item.error or item.assembled(blending)
+        yield item if isinstance(item, Exception) else item.error or item.assembled(blending, seed)
 
 
 def aligned_crop(image: Any, size: int = FACE_SIZE) -> Tensor:

@@ -109,8 +109,12 @@ def _add_faces(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--color-match", action="store_true", help="take colour and shading from the photo")
     group.add_argument("--blend", type=float, default=1.0, metavar="B", help="1 replaces faces, 0 leaves them (1)")
     group.add_argument(
-        "--detail", type=float, default=0.0, metavar="D",
-        help="share of the photo's detail to keep in faces larger than the crops of 512 px (0)",
+        "--detail", type=float, default=1.0, metavar="D",
+        help="share of the photo's detail to keep in faces larger than the crops of 512 px (1)",
+    )  # fmt: skip
+    group.add_argument(
+        "--grain", type=float, default=1.0, metavar="G",
+        help="share of the photo's grain that faces get back where the photo has any (1)",
     )  # fmt: skip
 
 
