@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import CLRFaceError
 from ..picture import check_picture
 from .align import Alignment
-from .grain import BLOCK, MOST_BLOCKS, lost_grain, make_grain
+from .grain import MOST_BLOCKS, block_for, lost_grain, make_grain
 from .select import FaceBatch
 from .warp import HEADROOM, Box, compose, inverse, moved, pixels, points, resize, sample, stretch, warp
 
@@ -218,18 +218,19 @@ def _color_difference(image: Tensor, patch: Tensor, alignment: Alignment) -> Ten
 def _grain(image: Tensor, face: _Placed, share: float, seed: int, face_id: int) -> Tensor | None:
     """New grain for a face, where it has lost what the photo has."""
     left, top, right, bottom = face.box
-    if face.strength == 0 or min(right - left, bottom - top) < 4 * BLOCK:
+    block = block_for(1 / (512 * stretch(face.to_unit)))
+    if face.strength == 0 or min(right - left, bottom - top) < 4 * block:
         return None
-    x, y = _blocks(face.box, image.shape[-2:], image.device)
-    depth = _depth(*moved(face.to_unit, x + (BLOCK - 1) / 2, y + (BLOCK - 1) / 2))
+    x, y = _blocks(face.box, image.shape[-2:], block, image.device)
+    depth = _depth(*moved(face.to_unit, x + (block - 1) / 2, y + (block - 1) / 2))
     inside, outside = depth > INSIDE, depth == 0
-    before, around = _cut(image, x[inside], y[inside]), _cut(image, x[outside], y[outside])
+    before, around = _cut(image, x[inside], y[inside], block), _cut(image, x[outside], y[outside], block)
     # As one row of blocks, one below the other, for `value`.
-    offset = torch.arange(BLOCK, device=image.device)
-    rows = (y[inside][:, None] + offset).reshape(-1, 1).expand(-1, BLOCK)
-    columns = (x[inside][:, None, None] + offset).expand(-1, BLOCK, -1).reshape(-1, BLOCK)
-    value = face.value(before.movedim(0, 1).reshape(3, -1, BLOCK), columns.float(), rows.float())
-    after = value.reshape(3, -1, BLOCK, BLOCK).movedim(1, 0)
+    offset = torch.arange(block, device=image.device)
+    rows = (y[inside][:, None] + offset).reshape(-1, 1).expand(-1, block)
+    columns = (x[inside][:, None, None] + offset).expand(-1, block, -1).reshape(-1, block)
+    value = face.value(before.movedim(0, 1).reshape(3, -1, block), columns.float(), rows.float())
+    after = value.reshape(3, -1, block, block).movedim(1, 0)
     spectrum = lost_grain(before, torch.lerp(before, after, face.strength), around)
     if spectrum is None:
         return None
@@ -238,21 +239,21 @@ def _grain(image: Tensor, face: _Placed, share: float, seed: int, face_id: int) 
     return (field * (share / face.strength)).to(image.device)
 
 
-def _blocks(box: Box, image_size: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
+def _blocks(box: Box, image_size: Sequence[int], block: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Corners x, y (N,) of blocks spread evenly over a box and its surroundings, all within the photo."""
-    margin = [round(SURROUNDINGS * side) for side in (box[2] - box[0], box[3] - box[1])]
     corners = []
-    for low, high, more, length in zip(box[:2], box[2:], margin, (image_size[1], image_size[0]), strict=True):
-        first, last = max(low - more, 0), min(high + more, length) - BLOCK
-        step = max(BLOCK, (last - first) // MOST_BLOCKS)
+    for low, high, length in zip(box[:2], box[2:], (image_size[1], image_size[0]), strict=True):
+        margin = round(SURROUNDINGS * (high - low))
+        first, last = max(low - margin, 0), min(high + margin, length) - block
+        step = max(block, (last - first) // MOST_BLOCKS)
         corners.append(torch.arange(first, last + 1, step, device=device))
     y, x = torch.meshgrid(corners[1], corners[0], indexing="ij")
     return x.flatten(), y.flatten()
 
 
-def _cut(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Blocks (N,3,8,8) float32 of the photo at these corners."""
-    offset = torch.arange(BLOCK, device=image.device)
+def _cut(image: Tensor, x: Tensor, y: Tensor, block: int) -> Tensor:
+    """Blocks (N,3,block,block) float32 of the photo at these corners."""
+    offset = torch.arange(block, device=image.device)
     return image[:, (y[:, None] + offset)[:, :, None], (x[:, None] + offset)[:, None]].movedim(0, 1).float()
 
 
