@@ -17,14 +17,17 @@ from .diffusion.refine import Sampling
 from .errors import CLRFaceError
 from .faces.align import Alignment, align_faces
 from .faces.detect import Detector, Face, load_detector
+from .faces.moved import moved
 from .faces.paste import Blending, paste_faces
 from .faces.select import Detection, find_faces, select_faces
-from .faces.warp import resize
+from .faces.warp import resize, stretch
 from .photo import Photo, as_photo, keep_tone, write_photo
 from .picture import FACE_SIZE
 from .precision import ran_out_of_memory
 from .references import SCALE, Match, Reference, References, quality_of, usual_threshold
 from .restorer import FaceRestorer, Progress
+from .severity import SIDES, in_photo
+from .verdict import judge
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Restoration:
     crops, restored_crops: (N,3,S,S) float32 [0,1], one per chosen face, before and after.
     alignment: where the crops lie in the photo.
     matches: one per chosen face: what the references say of it, and how sure; empty ones without references.
+    strengths: how much of each restored crop shows in the photo, in [0,1]; severities: how degraded each was.
+    left_alone: the ids of chosen faces of which nothing shows, and why.
     """
 
     photo: Photo
@@ -47,6 +52,9 @@ class Restoration:
     restored_crops: Tensor
     alignment: Alignment
     matches: list[Match]
+    strengths: tuple[float, ...] = ()
+    severities: tuple[float, ...] = ()
+    left_alone: dict[int, str] = field(default_factory=dict)
 
     @property
     def image(self) -> Tensor:
@@ -70,6 +78,7 @@ class _Waiting:
     region: Tensor | None
     restored: list[Tensor] = field(default_factory=list)
     matches: list[Match] = field(default_factory=list)
+    severities: list[float] = field(default_factory=list)
     error: Exception | None = None
 
     def left(self) -> list[tuple[Tensor, int]]:
@@ -77,15 +86,28 @@ class _Waiting:
         done = len(self.restored)
         return [] if self.error else list(zip(self.crops[done:], self.chosen[done:], strict=True))
 
-    def assembled(self, blending: Blending, seed: int) -> Restoration:
+    def side(self, place: int) -> float:
+        """Of the crop at this place, in pixels of the photo."""
+        return self.alignment.size / stretch(self.alignment.matrices[place])
+
+    def assembled(self, blending: Blending, seed: int, detector: Detector) -> Restoration:
         """The photo with its restored faces put back."""
         restored = torch.stack(self.restored) if self.restored else self.crops
         before = self.photo.rgb
+        found = [self.faces[face_id] for face_id in self.chosen]
+        gone = moved(detector, restored, self.alignment, found)
+        verdicts = judge(self.severities, [face.area for face in found], gone, blending)
+        strengths = [verdict.strength for verdict in verdicts]
         rgb, mask = paste_faces(
-            before, restored, self.alignment, blending, region_mask=self.region, ids=self.chosen, seed=seed
-        )
+            before, restored, self.alignment, blending,
+            region_mask=self.region, strengths=strengths, ids=self.chosen, seed=seed,
+        )  # fmt: skip
         photo = self.photo.with_rgb(keep_tone(before, rgb) if self.chosen else before)
-        return Restoration(photo, mask, self.faces, self.chosen, self.crops, restored, self.alignment, self.matches)
+        left = {face_id: each.reason for face_id, each in zip(self.chosen, verdicts, strict=True) if each.reason}
+        return Restoration(
+            photo, mask, self.faces, self.chosen, self.crops, restored, self.alignment, self.matches,
+            tuple(strengths), tuple(self.severities), left,
+        )  # fmt: skip
 
 
 Line = deque["_Waiting | Exception"]
@@ -193,7 +215,7 @@ class Restorer:
             while (left := _crops_in(line)) > least:
                 self._restore_some(line, sampling, known, _told(callback, seen, done, left))
                 done += left - _crops_in(line)
-            yield from _finished(line, blending, sampling.seed)
+            yield from _finished(line, blending, sampling.seed, self.detector)
 
         for image in images:
             seen += 1
@@ -292,7 +314,10 @@ class Restorer:
         batch = [(item, *each) for item in waiting for each in item.left()][: self.faces.batch_size]
         crops, ids = torch.stack([crop for _, crop, _ in batch]), [face_id for *_, face_id in batch]
         try:
-            restored, matches = self.faces.restore_matched(crops, references, sampling, face_ids=ids, callback=callback)
+            severities = torch.zeros(len(crops), len(SIDES))
+            restored, matches = self.faces.restore_matched(
+                crops, references, sampling, face_ids=ids, callback=callback, severities=severities
+            )
         except Exception as error:
             if not is_the_photos(error):
                 raise
@@ -303,7 +328,8 @@ class Restorer:
             for item in owners.values():
                 self._restore_some([item], sampling, references, callback)
             return
-        for (item, *_), face, match in zip(batch, restored, matches, strict=True):
+        for (item, *_), face, match, degraded in zip(batch, restored, matches, severities, strict=True):
+            item.severities.append(in_photo(degraded, item.side(len(item.restored))))
             item.restored.append(face)
             item.matches.append(match)
 
@@ -329,11 +355,11 @@ def _told(callback: Progress | None, photos: int, done: int, left: int) -> Progr
     return report
 
 
-def _finished(line: Line, blending: Blending, seed: int) -> Iterator[Restoration | Exception]:
+def _finished(line: Line, blending: Blending, seed: int, detector: Detector) -> Iterator[Restoration | Exception]:
     """What became of the photos at the head of the line of which no face waits any more."""
     while line and not (isinstance(line[0], _Waiting) and line[0].left()):
         item = line.popleft()
-        yield item if isinstance(item, Exception) else item.error or item.assembled(blending, seed)
+        yield item if isinstance(item, Exception) else item.error or item.assembled(blending, seed, detector)
 
 
 def aligned_crop(image: Any, size: int = FACE_SIZE) -> Tensor:

@@ -95,6 +95,11 @@ class HostDetector:
         """See `Detector`."""
         return self._detector.detect(image, score_threshold)
 
+    def look(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """See `NetworkDetector.look`."""
+        self.load()
+        return self._detector.look(crops)
+
 
 @lru_cache(maxsize=2)
 def detector(name: str) -> HostDetector:

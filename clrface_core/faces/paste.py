@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import CLRFaceError
 from ..picture import check_picture
+from ..severity import check_strength
 from .align import Alignment
 from .grain import MOST_BLOCKS, block_for, lost_grain, make_grain
 from .select import FaceBatch
@@ -40,6 +41,10 @@ class Blending:
         At 1, crops that were not changed come back without loss.
     grain: standard deviation, 0 to 1, of the grain that a face gets, as a share of what it lost: 1 makes it as grainy
         as it was and as its surroundings are. Where the photo has no grain it does nothing.
+    strength: how much of the restored face shows, 0 to 1. None, the flow's default, is as much as the face is degraded
+        (see `severity`). It belongs here and not to the sampling: the networks' work is the same whatever it is.
+    skip_blurred: leave degraded faces alone in photos in which a larger one is sharp: they are blurred on purpose.
+        The flow decides on these two and gives `paste_faces` its `strengths`.
     """
 
     feather: float = 0.1
@@ -47,8 +52,11 @@ class Blending:
     blend: float = 1.0
     detail: float = 1.0
     grain: float = 1.0
+    strength: float | None = None
+    skip_blurred: bool = False
 
     def __post_init__(self) -> None:
+        check_strength(self.strength)
         for name, most in (("feather", 0.45), ("blend", 1.0), ("detail", 1.0), ("grain", 1.0)):
             value = getattr(self, name)
             if not 0 <= value <= most:
@@ -106,6 +114,8 @@ def paste_faces(
     height, width = image.shape[-2:]
     alignment = alignment.for_image((height, width))
     faces = [_place(image, crop, alignment.select([i]), blending) for i, crop in enumerate(crops)]
+    if strengths is None and blending.strength is not None:
+        strengths = [blending.strength] * len(faces)
     if strengths is not None:
         faces = [replace(face, strength=strength) for face, strength in zip(faces, strengths, strict=True)]
     if blending.grain:
