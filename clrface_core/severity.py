@@ -19,8 +19,8 @@ faces that are so small in their photo that it cannot show what the estimate has
 SPAN = 4 / 3
 """Pixels of the photo that a pixel of such a reduced face takes at least."""
 CLEAN, DEGRADED = 0.10, 0.15
-"""Up to the first nothing is done, from the second on everything. On 20 held-out faces it was 0.04 to 0.09 for clean ones
-(with JPEG of quality 60, or white noise of 15 of 255, too), 0.07 to 0.67 in the mild range and 0.19 to 0.78 in the
+"""Up to the first nothing is done, from the second on everything. On 20 held-out faces it was 0.04 to 0.09 for clean
+ones (with JPEG of quality 60, or white noise of 15 of 255, too), 0.07 to 0.67 in the mild range and 0.19 to 0.78 in the
 standard one; at 0.14 the restored face was as near to the truth as the degraded one, below it further away."""
 
 

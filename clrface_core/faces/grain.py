@@ -1,8 +1,8 @@
 """Grain of a photo: how much of it a restored face has lost, and new grain of the same spectrum in its place.
 
 Everything is measured in square blocks of the photo, 8 pixels or more a side, and their cosine transform, as JPEG does,
-in luma and two chromas of their own. The face's grain is what the photo has where the restored face is flat; it is capped by what the
-flat parts around the face have, for what only the face has is no grain but skin.
+in luma and two chromas of their own. The face's grain is what the photo has where the restored face is flat; it is
+capped by what the flat parts around the face have, for what only the face has is no grain but skin.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The entrances: for each, good samples, how to break them, and what the library has to make of the result.
 
 An entrance is made with an empty folder of its own, and called once per case. It returns "refused" where the library
-said in a sentence what is wrong, "taken" where it went on, and raises `Wrong` where what it went on with makes no sense.
-Anything else that is raised is a traceback that a user would have seen.
+said in a sentence what is wrong, "taken" where it went on, and raises `Wrong` where what it went on with makes no
+sense. Anything else that is raised is a traceback that a user would have seen.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import random
 import struct
 import tarfile
@@ -62,6 +63,7 @@ def sample_pictures() -> dict[str, list[bytes]]:
     known = {"exif": exif.tobytes(), "icc_profile": profile}
     several = {"save_all": True, "append_images": [rgb.rotate(90), rgb]}
     tiffs = [saved(rgb, "TIFF", compression=name) for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")]
+    tiffs += [saved(rgb, "TIFF", **several), float_tiff()]
     cmyk = rgb.convert("CMYK")
     return {
         ".png": [
@@ -69,8 +71,7 @@ def sample_pictures() -> dict[str, list[bytes]]:
             saved(rgb, "PNG", **known),
         ],
         ".jpg": [saved(rgb, "JPEG", **known), saved(grey, "JPEG", progressive=True), saved(cmyk, "JPEG")],
-        ".tif": [*(saved(each, "TIFF") for each in (rgb, grey, deep, rgba)), *tiffs, saved(rgb, "TIFF", **several)]
-        + [float_tiff()],
+        ".tif": [*(saved(each, "TIFF") for each in (rgb, grey, deep, rgba)), *tiffs],
         ".webp": [saved(rgb, "WEBP", **known), saved(rgba, "WEBP", lossless=True), saved(rgb, "WEBP", **several)],
         ".avif": [saved(rgb, "AVIF")] if "AVIF" in Image.SAVE else [],
         ".gif": [saved(rgb, "GIF"), saved(rgb, "GIF", **several)],
@@ -272,12 +273,14 @@ def ranges(folder: Path) -> Case:
 
 
 WORDS = (
-    *["restore", "degrade", "info", "evaluate", "import-vq", "-o", "--output", "--recursive", "--format", "png", "jpg", "--quality", "--steps", "--solver"],
-    *["ddim", "--denoise", "--guidance-scale", "--seed", "--order", "area", "--faces", "all", "largest", "0,2-4", "--min-size", "--at-most"],
-    *["--feather", "--color-match", "--blend", "--detail", "--grain", "--strength", "auto", "--device", "cpu", "meta", "xpu", "cuda:99"],
-    *["--dtype", "float32", "--batch-size", "--model", "--score-threshold", "--json", "--quiet", "--frames", "--preset", "mild", "--config"],
-    *["--resume", "--overwrite", "--strip-metadata", "--aligned", "--help", "--version", "--skip-blurred", "0", "1", "-1", "0.5", "nan", "inf"],
-    *["1e400", "99999999999999999999", "../..", "/", "/dev/null"], "", " ", "\0", "a" * 5000, "ü\udce9",
+    "restore", "degrade", "info", "evaluate", "import-vq", "-o", "--output", "--recursive", "--format", "png",
+    "jpg", "--quality", "--steps", "--solver", "ddim", "--denoise", "--guidance-scale", "--seed", "--order",
+    "area", "--faces", "all", "largest", "0,2-4", "--min-size", "--at-most", "--feather", "--color-match",
+    "--blend", "--detail", "--grain", "--strength", "auto", "--device", "cpu", "meta", "xpu", "cuda:99",
+    "--dtype", "float32", "--batch-size", "--model", "--score-threshold", "--json", "--quiet", "--frames",
+    "--preset", "mild", "--config", "--resume", "--overwrite", "--strip-metadata", "--aligned", "--help",
+    "--version", "--skip-blurred", "0", "1", "-1", "0.5", "nan", "inf", "1e400", "99999999999999999999",
+    "../..", "/", "/dev/null", "", "ü\udce9", " ", "\0", "a" * 5000,
 )  # fmt: skip
 
 
@@ -318,7 +321,7 @@ def arguments(folder: Path) -> Case:
         # What costs hours when it is asked for is no fault: the values that do are not tried.
         if any(word.isdigit() and int(word) > 4 for word in words) and not any(len(word) > 15 for word in words):
             return "taken"
-        with _silence(), contextlib.chdir(folder / "work"):
+        with _quietly_in(folder / "work"):
             try:
                 status = main(words)
             except SystemExit as end:
@@ -331,9 +334,14 @@ def arguments(folder: Path) -> Case:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        yield
+def _quietly_in(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        os.chdir(before)
 
 
 def _odd_numbers(points: np.ndarray, draw: random.Random) -> np.ndarray:
@@ -394,7 +402,7 @@ def boxes(folder: Path) -> Case:
     def case(draw: random.Random) -> str:
         box = _odd_numbers(np.array([[10.0, 10, 50, 50]]), draw)[0]
         try:
-            found = faces_in_boxes(picture, [tuple(box.tolist())], _Middle(), 0.5)  # type: ignore[list-item]
+            found = faces_in_boxes(picture, [tuple(box.tolist())], _Middle(), 0.5)
         except REFUSALS:
             return "refused"
         for face in found:

@@ -87,7 +87,7 @@ def mutate_json(value: Any, draw: random.Random) -> Any:
     if kind == 0:
         del holder[key]
     elif kind == 1 and isinstance(holder, dict):
-        holder[draw.choice(("x", "", key + "0", "name", "size"))] = holder.pop(key)
+        holder[draw.choice(("x", "", key + "0", "name", "size"))] = holder.pop(key)  # type: ignore[operator]
     elif kind == 2 and isinstance(holder[key], (int, float)) and not isinstance(holder[key], bool):
         holder[key] = draw.choice(
             (-holder[key], holder[key] * 2, holder[key] + 0.5, holder[key] * 10**9, str(holder[key]))
