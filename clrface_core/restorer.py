@@ -99,9 +99,9 @@ class FaceRestorer:
         severities: (B,3) float32 on the CPU, into which it is written how degraded the faces are (see `severity`).
         Raises CLRFaceError for input that does not fit, and where the networks' results are not finite.
         """
-        return self.restore_matched(
-            crops, None, sampling, face_ids=face_ids, callback=callback, severities=severities
-        )[0]
+        return self.restore_matched(crops, None, sampling, face_ids=face_ids, callback=callback, severities=severities)[
+            0
+        ]
 
     @torch.no_grad()
     def restore_matched(

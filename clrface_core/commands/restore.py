@@ -117,7 +117,7 @@ def _add_faces(parser: argparse.ArgumentParser) -> None:
         help="share of the photo's grain that faces get back where the photo has any (1)",
     )  # fmt: skip
     group.add_argument(
-        "--strength", type=options.automatic, metavar="auto|S",
+        "--strength", type=options.automatic, default="auto", metavar="auto|S",
         help="how much of the restored faces shows, 0 to 1; auto: as much as each is degraded (auto)",
     )  # fmt: skip
     group.add_argument(
