@@ -69,7 +69,7 @@ class DegradeConfig:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _range(name: str, value: object, least: float, most: float) -> tuple[float, float]:

@@ -17,41 +17,86 @@ from .diffusion.refine import Sampling
 from .errors import CLRFaceError
 from .faces.align import Alignment, align_faces
 from .faces.detect import Detector, Face, load_detector
+from .faces.moved import moved
 from .faces.paste import Blending, paste_faces
 from .faces.select import Detection, find_faces, select_faces
-from .faces.warp import resize
+from .faces.warp import resize, stretch
 from .photo import Photo, as_photo, keep_tone, write_photo
 from .picture import FACE_SIZE
 from .precision import ran_out_of_memory
 from .references import SCALE, Match, Reference, References, quality_of, usual_threshold
 from .restorer import FaceRestorer, Progress
+from .severity import SIDES, in_photo
+from .verdict import judge
 
 
 @dataclass(frozen=True)
-class Restoration:
-    """What became of one photo.
+class RestoredFaces:
+    """The faces of one photo, restored and not yet put back.
 
-    photo: the picture with its faces restored, ready to be written (alpha and bit depth as they came).
-    mask: (1,H,W) float32 in [0,1]: where it is 0, the picture is untouched to the bit.
     faces: all faces found; a face's id is its place in this list. chosen: the ids of those restored.
     crops, restored_crops: (N,3,S,S) float32 [0,1], one per chosen face, before and after.
     alignment: where the crops lie in the photo.
     matches: one per chosen face: what the references say of it, and how sure; empty ones without references.
+    severities: how degraded each was. moved: whether its points are elsewhere in the restored crop, or gone.
+    seed: of the grain that they get.
     """
 
-    photo: Photo
-    mask: Tensor
     faces: list[Face]
     chosen: list[int]
     crops: Tensor
     restored_crops: Tensor
     alignment: Alignment
     matches: list[Match]
+    severities: tuple[float, ...]
+    moved: tuple[bool, ...]
+    seed: int
+
+    def put_back(self, photo: Photo, blending: Blending, *, region_mask: Tensor | None = None) -> Restoration:
+        """The photo with its faces put back, its tone kept. region_mask: see `paste_faces`."""
+        areas = [self.faces[face_id].area for face_id in self.chosen]
+        verdicts = judge(self.severities, areas, self.moved, blending)
+        strengths = tuple(verdict.strength for verdict in verdicts)
+        rgb, mask = paste_faces(
+            photo.rgb, self.restored_crops, self.alignment, blending,
+            region_mask=region_mask, strengths=strengths, ids=self.chosen, seed=self.seed,
+        )  # fmt: skip
+        left = {face_id: each.reason for face_id, each in zip(self.chosen, verdicts, strict=True) if each.reason}
+        return Restoration(
+            **{name: getattr(self, name) for name in _FACES},
+            photo=photo.with_rgb(keep_tone(photo.rgb, rgb) if self.chosen else photo.rgb),
+            mask=mask,
+            strengths=strengths,
+            left_alone=left,
+        )
+
+
+_FACES = tuple(RestoredFaces.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class Restoration(RestoredFaces):
+    """What became of one photo.
+
+    photo: the picture with its faces restored, ready to be written (alpha and bit depth as they came).
+    mask: (1,H,W) float32 in [0,1]: where it is 0, the picture is untouched to the bit.
+    strengths: how much of each restored crop shows in the photo, in [0,1].
+    left_alone: the ids of chosen faces of which nothing shows, and why.
+    """
+
+    photo: Photo
+    mask: Tensor
+    strengths: tuple[float, ...]
+    left_alone: dict[int, str]
 
     @property
     def image(self) -> Tensor:
         """The restored picture (3,H,W) float32, RGB in [0,1]."""
         return self.photo.rgb
+
+    def without_photo(self) -> RestoredFaces:
+        """Its faces alone, to be put back in another way."""
+        return RestoredFaces(**{name: getattr(self, name) for name in _FACES})
 
     def save(self, path: Path | str) -> None:
         """Write the restored picture (see `write_photo`); nothing is left at `path` if that fails."""
@@ -70,6 +115,7 @@ class _Waiting:
     region: Tensor | None
     restored: list[Tensor] = field(default_factory=list)
     matches: list[Match] = field(default_factory=list)
+    severities: list[float] = field(default_factory=list)
     error: Exception | None = None
 
     def left(self) -> list[tuple[Tensor, int]]:
@@ -77,22 +123,20 @@ class _Waiting:
         done = len(self.restored)
         return [] if self.error else list(zip(self.crops[done:], self.chosen[done:], strict=True))
 
-    def assembled(self, blending: Blending) -> Restoration:
+    def side(self, place: int) -> float:
+        """Of the crop at this place, in pixels of the photo."""
+        return self.alignment.size / stretch(self.alignment.matrices[place])
+
+    def assembled(self, blending: Blending, seed: int, detector: Detector) -> Restoration:
         """The photo with its restored faces put back."""
         restored = torch.stack(self.restored) if self.restored else self.crops
-        photo, mask = put_back(self.photo, restored, self.alignment, blending, region_mask=self.region)
-        return Restoration(photo, mask, self.faces, self.chosen, self.crops, restored, self.alignment, self.matches)
-
-
-def put_back(
-    photo: Photo, faces: Tensor, alignment: Alignment, blending: Blending, *, region_mask: Tensor | None = None
-) -> tuple[Photo, Tensor]:
-    """A photo with restored crops (N,3,S,S) put back into it, its tone kept, and the blend mask (1,H,W).
-
-    region_mask: see `paste_faces`.
-    """
-    rgb, mask = paste_faces(photo.rgb, faces, alignment, blending, region_mask=region_mask)
-    return photo.with_rgb(keep_tone(photo.rgb, rgb) if len(alignment) else photo.rgb), mask
+        found = [self.faces[face_id] for face_id in self.chosen]
+        gone = moved(detector, restored, self.alignment, found)
+        faces = RestoredFaces(
+            self.faces, self.chosen, self.crops, restored, self.alignment, self.matches,
+            tuple(self.severities), tuple(gone), seed,
+        )  # fmt: skip
+        return faces.put_back(self.photo, blending, region_mask=self.region)
 
 
 Line = deque["_Waiting | Exception"]
@@ -200,7 +244,7 @@ class Restorer:
             while (left := _crops_in(line)) > least:
                 self._restore_some(line, sampling, known, _told(callback, seen, done, left))
                 done += left - _crops_in(line)
-            yield from _finished(line, blending)
+            yield from _finished(line, blending, sampling.seed, self.detector)
 
         for image in images:
             seen += 1
@@ -299,7 +343,10 @@ class Restorer:
         batch = [(item, *each) for item in waiting for each in item.left()][: self.faces.batch_size]
         crops, ids = torch.stack([crop for _, crop, _ in batch]), [face_id for *_, face_id in batch]
         try:
-            restored, matches = self.faces.restore_matched(crops, references, sampling, face_ids=ids, callback=callback)
+            severities = torch.zeros(len(crops), len(SIDES))
+            restored, matches = self.faces.restore_matched(
+                crops, references, sampling, face_ids=ids, callback=callback, severities=severities
+            )
         except Exception as error:
             if not is_the_photos(error):
                 raise
@@ -310,7 +357,8 @@ class Restorer:
             for item in owners.values():
                 self._restore_some([item], sampling, references, callback)
             return
-        for (item, *_), face, match in zip(batch, restored, matches, strict=True):
+        for (item, *_), face, match, degraded in zip(batch, restored, matches, severities, strict=True):
+            item.severities.append(in_photo(degraded, item.side(len(item.restored))))
             item.restored.append(face)
             item.matches.append(match)
 
@@ -336,11 +384,11 @@ def _told(callback: Progress | None, photos: int, done: int, left: int) -> Progr
     return report
 
 
-def _finished(line: Line, blending: Blending) -> Iterator[Restoration | Exception]:
+def _finished(line: Line, blending: Blending, seed: int, detector: Detector) -> Iterator[Restoration | Exception]:
     """What became of the photos at the head of the line of which no face waits any more."""
     while line and not (isinstance(line[0], _Waiting) and line[0].left()):
         item = line.popleft()
-        yield item if isinstance(item, Exception) else item.error or item.assembled(blending)
+        yield item if isinstance(item, Exception) else item.error or item.assembled(blending, seed, detector)
 
 
 def aligned_crop(image: Any, size: int = FACE_SIZE) -> Tensor:

@@ -22,6 +22,7 @@ from .models.bundle import Bundle, load_bundle
 from .models.identity import load_identity
 from .precision import choose_device, choose_dtype, ran_out_of_memory
 from .references import Match, References
+from .severity import severity
 
 LARGEST_PULL = 2.0
 """Strength of one move towards references: twice Polyak's step; at 3 identity was lower than at 2 (8 people)."""
@@ -89,14 +90,18 @@ class FaceRestorer:
         *,
         face_ids: Sequence[int] | None = None,
         callback: Progress | None = None,
+        severities: Tensor | None = None,
     ) -> Tensor:
         """Restored faces (B,3,S,S) float32 in [0,1], on the crops' device; S is the model's `bundle.size`.
 
         crops: (B,3,S,S) float, RGB in [0,1], aligned to the FFHQ template.
         face_ids: a face's noise depends on its id and `sampling.seed` only. The ids default to 0..B-1.
+        severities: (B,3) float32 on the CPU, into which it is written how degraded the faces are (see `severity`).
         Raises CLRFaceError for input that does not fit, and where the networks' results are not finite.
         """
-        return self.restore_matched(crops, None, sampling, face_ids=face_ids, callback=callback)[0]
+        return self.restore_matched(crops, None, sampling, face_ids=face_ids, callback=callback, severities=severities)[
+            0
+        ]
 
     @torch.no_grad()
     def restore_matched(
@@ -107,6 +112,7 @@ class FaceRestorer:
         *,
         face_ids: Sequence[int] | None = None,
         callback: Progress | None = None,
+        severities: Tensor | None = None,
     ) -> tuple[Tensor, list[Match]]:
         """As `restore_crops`, towards the person in those of the references that match a face; and what matched.
 
@@ -120,7 +126,8 @@ class FaceRestorer:
 
         def work(part: slice) -> None:
             report = None if callback is None else partial(_report, callback, ids[part], len(crops))
-            faces, found = self._restore_batch(crops[part], references, sampling, ids[part], report)
+            into = None if severities is None else severities[part]
+            faces, found = self._restore_batch(crops[part], references, sampling, ids[part], report, into)
             restored[part], matches[part] = faces.to(restored), found
 
         self.in_micro_batches(len(crops), work)
@@ -163,9 +170,12 @@ class FaceRestorer:
         sampling: Sampling,
         face_ids: list[int],
         callback: Progress | None,
+        severities: Tensor | None = None,
     ) -> tuple[Tensor, list[Match]]:
         """One micro-batch: IRN, encode, match, refine, quantise, decode, keep what the IRN knows best."""
         x_i = self.estimate(crops)
+        if severities is not None:
+            severities.copy_(severity(crops.to(x_i.device), x_i))
         z_d, z_i = self.encode(torch.cat((self._pictures(crops), x_i))).chunk(2)
         matches = self.match(z_i, references)
         z_0 = self.refine(z_i, z_d, sampling, face_ids=face_ids, callback=callback)

@@ -7,12 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 import comfy.model_management as memory
 import comfy.model_patcher
+import torch
 from comfy.cli_args import args
+from torch import Tensor, nn
 
 from ..clrface_core.faces.detect import Face, load_detector
 from ..clrface_core.models.bundle import load_bundle
@@ -96,6 +95,11 @@ class HostDetector:
     def detect(self, image: Tensor, score_threshold: float) -> list[Face]:
         """See `Detector`."""
         return self._detector.detect(image, score_threshold)
+
+    def look(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """See `NetworkDetector.look`."""
+        self.load()
+        return self._detector.look(crops)
 
 
 @lru_cache(maxsize=2)

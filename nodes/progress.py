@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from uuid import uuid4
 
+import comfy.model_management as memory
 import folder_paths
 import torch
-from PIL import Image
-from torch import Tensor
-
-import comfy.model_management as memory
 from comfy.cli_args import LatentPreviewMethod, args
 from comfy.utils import ProgressBar
+from PIL import Image
+from torch import Tensor
 
 from ..clrface_core.restorer import FaceRestorer
 

@@ -5,34 +5,15 @@ from __future__ import annotations
 import hashlib
 import weakref
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..clrface_core.faces.align import Alignment
-from ..clrface_core.faces.detect import Face
-from ..clrface_core.pipeline import Restoration
-from ..clrface_core.references import Match
+from ..clrface_core.pipeline import RestoredFaces
 
 MOST_FACES = 64
 """A restoration of more faces is not kept: it would take over 400 MB."""
-
-
-class Restored(NamedTuple):
-    """One picture's faces before and after, and where they lie; see `Restoration`."""
-
-    faces: list[Face]
-    chosen: list[int]
-    crops: Tensor
-    restored_crops: Tensor
-    alignment: Alignment
-    matches: list[Match]
-
-    @classmethod
-    def of(cls, done: Restoration) -> Restored:
-        """Without the picture."""
-        return cls(done.faces, done.chosen, done.crops, done.restored_crops, done.alignment, done.matches)
 
 
 class Recent:
@@ -40,16 +21,16 @@ class Recent:
 
     def __init__(self) -> None:
         self._key: object = None
-        self._faces: list[Restored] = []
+        self._faces: list[RestoredFaces] = []
 
-    def get(self, key: object) -> list[Restored] | None:
+    def get(self, key: object) -> list[RestoredFaces] | None:
         """Its faces, picture by picture, if this was the last one; every other is forgotten now, not afterwards."""
         if self._key != key:
             self.clear()
             return None
         return self._faces
 
-    def keep(self, key: object, faces: list[Restored]) -> None:
+    def keep(self, key: object, faces: list[RestoredFaces]) -> None:
         """Remember it, unless it is too large."""
         self.clear()
         if sum(len(each.chosen) for each in faces) <= MOST_FACES:

@@ -13,7 +13,7 @@ from ..clrface_core.diffusion.refine import Sampling
 from ..clrface_core.faces.paste import Blending
 from ..clrface_core.faces.select import Detection
 from ..clrface_core.photo import as_photo
-from ..clrface_core.pipeline import Restorer, put_back
+from ..clrface_core.pipeline import Restoration, RestoredFaces, Restorer
 from ..clrface_core.references import Match
 from .detect import detection_inputs
 from .detectors import checked
@@ -22,7 +22,7 @@ from .memory import detector as host_detector
 from .paste import paste_inputs, said
 from .previews import PICTURES, pairs
 from .progress import Progress, preview_of
-from .recent import Recent, Restored, key_of
+from .recent import Recent, key_of
 from .references import lines_of, matches_output, references_input
 from .sampler import fidelity_input, sampling_inputs
 from .tensors import blank, images, intermediate, or_none, photos, region_masks, with_faces
@@ -133,12 +133,12 @@ class RestoreFaces(io.ComfyNode):
             else _put_back(originals, known, blending, regions)
         )
         result, changed = intermediate(image, copy=True), blank(*image.shape[:3])
-        kept: list[Restored] = []
+        kept: list[RestoredFaces] = []
         views: list[dict[str, Any]] = []
-        for frame, (done, picture, where) in enumerate(restorations):
-            result[frame] = with_faces(result[frame], picture, where).to(result)
-            changed[frame] = where[0].to(changed)
-            kept.append(done)
+        for frame, done in enumerate(restorations):
+            result[frame] = with_faces(result[frame], done.image, done.mask).to(result)
+            changed[frame] = done.mask[0].to(changed)
+            kept.append(done.without_photo())
             if frame < PICTURES:
                 chosen = [(face_id, done.faces[face_id]) for face_id in done.chosen]
                 views += pairs(originals[frame], result[frame].movedim(-1, 0).float(), chosen, frame)
@@ -161,9 +161,6 @@ class RestoreFaces(io.ComfyNode):
 
 CROPS = ("crops", "restored_crops")
 
-Frame = tuple[Restored, Tensor, Tensor]
-"""A picture's faces, the picture (3,H,W) with them in it, and its blend mask (1,H,W)."""
-
 
 def _restored(
     model: Any,
@@ -174,12 +171,12 @@ def _restored(
     widgets: dict[str, Any],
     regions: Sequence[Tensor] | None,
     progress: Progress,
-) -> Iterator[Frame]:
+) -> Iterator[Restoration]:
     """Picture by picture, through the networks."""
     sampling, finder = settings(Sampling, widgets), host_detector(detector)
     guided = sampling.guidance_scale > 0 or references is not None
     faces = model.faces(batch_size, guided=guided, beside=finder)
-    for done in Restorer(faces, finder).restore_photos(
+    return Restorer(faces, finder).restore_photos(
         originals,
         sampling,
         settings(Detection, widgets),
@@ -189,17 +186,13 @@ def _restored(
         callback=lambda event: progress.reach(
             event["photos"] / len(originals) * event["share"], preview_of(faces, event["denoised"])
         ),
-    ):
-        yield Restored.of(done), done.image, done.mask
+    )
 
 
 def _put_back(
-    originals: Sequence[Tensor], known: list[Restored], blending: Blending, regions: Sequence[Tensor] | None
-) -> Iterator[Frame]:
+    originals: Sequence[Tensor], known: list[RestoredFaces], blending: Blending, regions: Sequence[Tensor] | None
+) -> Iterator[Restoration]:
     """Picture by picture, with faces restored before."""
-    for frame, done in enumerate(known):
+    for frame, faces in enumerate(known):
         region = None if regions is None else regions[frame]
-        photo, mask = put_back(
-            as_photo(originals[frame]), done.restored_crops, done.alignment, blending, region_mask=region
-        )
-        yield done, photo.rgb, mask
+        yield faces.put_back(as_photo(originals[frame]), blending, region_mask=region)

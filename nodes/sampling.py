@@ -10,15 +10,14 @@ from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
 import comfy.conds
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management as memory
 import comfy.ops
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from ..clrface_core.diffusion.schedule import Schedule, schedule_named
 from ..clrface_core.errors import CLRFaceError

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import comfy.model_management as memory
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-import comfy.model_management as memory
 
 from ..clrface_core.errors import CLRFaceError
 

@@ -84,14 +84,14 @@ def metric_weights(request: pytest.FixtureRequest) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def tiny_bundle() -> Any:
-    """A tiny model for crops of 64 px whose refiner and mask do something: fresh ones return z_I and a constant."""
+    """A tiny model for crops of 64 px whose networks do something: fresh ones return x_d, z_I and a constant."""
     from clrface_core.models.bundle import build
 
     torch.manual_seed(0)
     bundle = build("tiny")
     assert bundle.mask is not None
     with torch.no_grad():
-        for network in (bundle.refiner, bundle.mask):
+        for network in (bundle.irn, bundle.refiner, bundle.mask):
             for parameter in network.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))
     return bundle

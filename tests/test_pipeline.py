@@ -60,7 +60,7 @@ def test_the_flow_is_its_stages(restorer: Restorer, smooth_picture: Any) -> None
     picture, sampling = smooth_picture(180, 220), Sampling(steps=2, seed=5)
     crops, alignment = align_faces(picture, [face_at(40, 30, 96)], SIDE)
     restored = restorer.faces.restore_crops(crops, sampling, face_ids=[0])
-    image, mask = paste_faces(picture, restored, alignment, Blending(feather=0.2))
+    image, mask = paste_faces(picture, restored, alignment, Blending(feather=0.2), ids=[0], seed=5)
     result = restorer.restore(picture, sampling, blending=Blending(feather=0.2))
     assert torch.equal(result.image, image) and torch.equal(result.mask, mask)
 

@@ -57,6 +57,11 @@ def number(least: float, most: float = math.inf, *, above: bool = False) -> Call
     return parse
 
 
+def automatic(text: str) -> float | None:
+    """An argument type: "auto", which is None, or a number from 0 to 1."""
+    return None if text == "auto" else number(0, 1)(text)
+
+
 def path(text: str) -> Path:
     """An argument type: a path, which an empty text (a variable that is not set) is not."""
     if not text or "\0" in text:

@@ -109,9 +109,20 @@ def _add_faces(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--color-match", action="store_true", help="take colour and shading from the photo")
     group.add_argument("--blend", type=float, default=1.0, metavar="B", help="1 replaces faces, 0 leaves them (1)")
     group.add_argument(
-        "--detail", type=float, default=0.0, metavar="D",
-        help="share of the photo's detail to keep in faces larger than the crops of 512 px (0)",
+        "--detail", type=float, default=1.0, metavar="D",
+        help="share of the photo's detail to keep in faces larger than the crops of 512 px (1)",
     )  # fmt: skip
+    group.add_argument(
+        "--grain", type=float, default=1.0, metavar="G",
+        help="share of the photo's grain that faces get back where the photo has any (1)",
+    )  # fmt: skip
+    group.add_argument(
+        "--strength", type=options.automatic, default="auto", metavar="auto|S",
+        help="how much of the restored faces shows, 0 to 1; auto: as much as each is degraded (auto)",
+    )  # fmt: skip
+    group.add_argument(
+        "--skip-blurred", action="store_true", help="leave blurred faces alone in photos with a larger sharp one"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -230,7 +241,8 @@ def _described(result: Restoration) -> dict[str, Any]:
     faces = [
         {
             "id": face_id,
-            "restored": face_id in result.chosen,
+            "restored": face_id in result.chosen and face_id not in result.left_alone,
+            **_verdict(result, face_id),
             "score": round(float(face.score), 4),
             "box": [round(float(v), 2) for v in face.box],
             "landmarks": [[round(float(v), 2) for v in point] for point in face.landmarks],
@@ -238,8 +250,10 @@ def _described(result: Restoration) -> dict[str, Any]:
         }
         for face_id, face in enumerate(result.faces)
     ]
-    count = len(result.chosen)
+    count = len(result.chosen) - len(result.left_alone)
     summary = f"{count} face{'' if count == 1 else 's'} restored" if faces else "no face found, picture unchanged"
+    for face_id, reason in result.left_alone.items():
+        summary += f", face {face_id} left alone ({reason})"
     told = "; ".join(f"face {face_id}: {match}" for face_id, match in matches.items() if match.cosines)
     return {"faces": faces, "summary": f"{summary}; {told}" if told else summary}
 
@@ -253,12 +267,26 @@ def _match_of(match: Match | None) -> dict[str, Any]:
     return {"match": {"verdict": match.verdict, "cosine": round(match.cosine, 4), "used": used, "cosines": cosines}}
 
 
+def _verdict(result: Restoration, face_id: int) -> dict[str, Any]:
+    """What the report says of a chosen face."""
+    if face_id not in result.chosen:
+        return {}
+    place = result.chosen.index(face_id)
+    numbers = {"severity": result.severities[place], "strength": result.strengths[place]}
+    said: dict[str, Any] = {name: round(value, 4) for name, value in numbers.items()}
+    return said | ({"left_alone": result.left_alone[face_id]} if face_id in result.left_alone else {})
+
+
 def _restore_aligned(
     restorer: Restorer, settings: Settings, references: References | None, items: Iterable[Item], bar: tqdm
 ) -> Iterator[Outcome]:
     """Aligned faces, one after the other."""
+    import torch
+
     from ..photo import keep_tone
     from ..pipeline import aligned_crop, is_the_photos
+    from ..severity import SIDES, show
+    from ..verdict import judge
 
     for _, photo in items:
         if isinstance(photo, Exception):
@@ -266,8 +294,13 @@ def _restore_aligned(
             continue
         try:
             crop = aligned_crop(photo, restorer.faces.bundle.size)
-            [restored], [match] = restorer.faces.restore_matched(crop[None], references, settings.sampling)
-            result = replace(photo, rgb=keep_tone(crop, restored), alpha=None)
+            degraded = torch.zeros(1, len(SIDES))
+            restored, [match] = restorer.faces.restore_matched(
+                crop[None], references, settings.sampling, severities=degraded
+            )
+            [verdict] = judge(degraded[:, 0].tolist(), [0.0], [False], settings.blending)
+            [shown] = show(crop[None], restored, [verdict.strength])
+            result = replace(photo, rgb=keep_tone(crop, shown), alpha=None)
             told = f"; {match}" if match.cosines else ""
             yield result, {"faces": None, **_match_of(match), "summary": f"aligned face restored{told}"}
         except Exception as error:

@@ -1,7 +1,7 @@
 """Blend restored crops back into their photo, and leave every other pixel exactly as it was."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +9,11 @@ from torch import Tensor
 
 from ..errors import CLRFaceError
 from ..picture import check_picture
+from ..severity import check_strength
 from .align import Alignment
+from .grain import MOST_BLOCKS, block_for, lost_grain, make_grain
 from .select import FaceBatch
-from .warp import HEADROOM, Box, compose, inverse, points, resize, sample, stretch, warp
+from .warp import HEADROOM, Box, compose, inverse, moved, pixels, points, resize, sample, stretch, warp
 
 TILE = 512
 """Side of the squares in which the photo is worked through: it bounds the memory in use."""
@@ -20,6 +22,11 @@ CENTRE = (0.5, 0.505)
 RADII = (0.47, 0.485)
 POWER = 2.5
 """The face region in the crop, as fractions of its side: |(u - u0) / a|^power + |(v - v0) / b|^power < 1."""
+
+SURROUNDINGS = 0.15
+"""How far around the box of a face its surroundings reach, as a share of its sides."""
+INSIDE = 0.3
+"""Depth (see `_region`) of the part of a face in which its grain is measured."""
 
 
 @dataclass(frozen=True)
@@ -32,23 +39,36 @@ class Blending:
     detail: share, 0 to 1, of what the photo lost on its way through the crop that is added back. It keeps faces
         larger than the crop as sharp, and as noisy, as their surroundings; to smaller faces it does little.
         At 1, crops that were not changed come back without loss.
+    grain: standard deviation, 0 to 1, of the grain that a face gets, as a share of what it lost: 1 makes it as grainy
+        as it was and as its surroundings are. Where the photo has no grain it does nothing.
+    strength: how much of the restored face shows, 0 to 1. None, the flow's default, is as much as the face is degraded
+        (see `severity`). It belongs here and not to the sampling: the networks' work is the same whatever it is.
+    skip_blurred: leave degraded faces alone in photos in which a larger one is sharp: they are blurred on purpose.
+        The flow decides on these two and gives `paste_faces` its `strengths`.
     """
 
     feather: float = 0.1
     color_match: bool = False
     blend: float = 1.0
-    detail: float = 0.0
+    detail: float = 1.0
+    grain: float = 1.0
+    strength: float | None = None
+    skip_blurred: bool = False
 
     def __post_init__(self) -> None:
-        limits = (("feather", self.feather, 0.45), ("blend", self.blend, 1.0), ("detail", self.detail, 1.0))
-        for name, value, most in limits:
+        check_strength(self.strength)
+        for name, most in (("feather", 0.45), ("blend", 1.0), ("detail", 1.0), ("grain", 1.0)):
+            value = getattr(self, name)
             if not 0 <= value <= most:
                 raise CLRFaceError(f"Expected {name} from 0 to {most:g}, got {value}: choose one in this range.")
 
 
 @dataclass(frozen=True)
 class _Placed:
-    """One face ready to be blended: `patch` (3,s,s), hardly finer than the photo, and maps from photo pixels."""
+    """One face ready to be blended: `patch` (3,s,s), hardly finer than the photo, and maps from photo pixels.
+
+    grain (3,h,w) is laid out from the corner of the box, and repeated.
+    """
 
     patch: Tensor
     to_patch: Tensor
@@ -56,6 +76,13 @@ class _Placed:
     detail: float
     feather: float
     box: Box
+    strength: float = 1.0
+    grain: Tensor | None = None
+
+    def value(self, photo: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """The face (3,h,w) at pixels x, y (h,w) of the photo, at which that is `photo` (3,h,w); without grain."""
+        value = sample(self.patch, *moved(self.to_patch, x, y))
+        return value + self.detail * photo if self.detail else value
 
 
 def paste_faces(
@@ -65,12 +92,17 @@ def paste_faces(
     blending: Blending = Blending(),
     *,
     region_mask: Tensor | None = None,
+    strengths: Sequence[float] | None = None,
+    ids: Sequence[int] | None = None,
+    seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Put every crop back where `align_faces` cut it out.
 
     image: (3,H,W) float, [0,1]: the photo, or the photo resized (the proportions must be the same).
     crops: (N,3,S,S), or N tensors (3,S,S) of their own sizes; any S, any device: they are moved one by one.
     region_mask: (1,H,W) or (H,W) in [0,1], multiplied into the blend.
+    strengths: how much of each crop shows, in [0,1] and multiplied into the blend likewise; all of it by default.
+    ids, seed: a face's grain depends on its id (its place among the crops by default) and on this seed only.
 
     Returns the new picture (3,H,W), same dtype and device, and the blend mask (1,H,W) float32 in [0,1]. Where
     the mask is 0, pixels keep their exact value. Where faces overlap, each pixel comes mostly from the face
@@ -82,6 +114,16 @@ def paste_faces(
     height, width = image.shape[-2:]
     alignment = alignment.for_image((height, width))
     faces = [_place(image, crop, alignment.select([i]), blending) for i, crop in enumerate(crops)]
+    if strengths is None and blending.strength is not None:
+        strengths = [blending.strength] * len(faces)
+    if strengths is not None:
+        faces = [replace(face, strength=strength) for face, strength in zip(faces, strengths, strict=True)]
+    if blending.grain:
+        keys = range(len(faces)) if ids is None else ids
+        faces = [
+            replace(face, grain=_grain(image, face, blending.grain, seed, face_id))
+            for face, face_id in zip(faces, keys, strict=True)
+        ]
     result, mask = image.clone(), image.new_zeros(1, height, width, dtype=torch.float32)
     for top in range(0, height, TILE):
         for left in range(0, width, TILE):
@@ -122,7 +164,8 @@ def paste_batch(
             yield image, image.new_zeros(1, *image.shape[1:], dtype=torch.float32)
             continue
         alignment = batch.alignment.select(here)
-        yield paste_faces(image, [crops[i] for i in here], alignment, blending, region_mask=region)
+        ids = [batch.ids[i] for i in here]
+        yield paste_faces(image, [crops[i] for i in here], alignment, blending, region_mask=region, ids=ids)
 
 
 def _check(
@@ -182,6 +225,48 @@ def _color_difference(image: Tensor, patch: Tensor, alignment: Alignment) -> Ten
     return F.interpolate(difference[None], patch.shape[-2:], mode="bicubic", align_corners=False)[0]
 
 
+def _grain(image: Tensor, face: _Placed, share: float, seed: int, face_id: int) -> Tensor | None:
+    """New grain for a face, where it has lost what the photo has."""
+    left, top, right, bottom = face.box
+    block = block_for(1 / (512 * stretch(face.to_unit)))
+    if face.strength == 0 or min(right - left, bottom - top) < 4 * block:
+        return None
+    x, y = _blocks(face.box, image.shape[-2:], block, image.device)
+    depth = _depth(*moved(face.to_unit, x + (block - 1) / 2, y + (block - 1) / 2))
+    inside, outside = depth > INSIDE, depth == 0
+    before, around = _cut(image, x[inside], y[inside], block), _cut(image, x[outside], y[outside], block)
+    # As one row of blocks, one below the other, for `value`.
+    offset = torch.arange(block, device=image.device)
+    rows = (y[inside][:, None] + offset).reshape(-1, 1).expand(-1, block)
+    columns = (x[inside][:, None, None] + offset).expand(-1, block, -1).reshape(-1, block)
+    value = face.value(before.movedim(0, 1).reshape(3, -1, block), columns.float(), rows.float())
+    after = value.reshape(3, -1, block, block).movedim(1, 0)
+    spectrum = lost_grain(before, torch.lerp(before, after, face.strength), around)
+    if spectrum is None:
+        return None
+    # What is added shows with the face's strength.
+    field = make_grain(spectrum, bottom - top, right - left, seed=seed, face_id=face_id)
+    return (field * (share / face.strength)).to(image.device)
+
+
+def _blocks(box: Box, image_size: Sequence[int], block: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Corners x, y (N,) of blocks spread evenly over a box and its surroundings, all within the photo."""
+    corners = []
+    for low, high, length in zip(box[:2], box[2:], (image_size[1], image_size[0]), strict=True):
+        margin = round(SURROUNDINGS * (high - low))
+        first, last = max(low - margin, 0), min(high + margin, length) - block
+        step = max(block, (last - first) // MOST_BLOCKS)
+        corners.append(torch.arange(first, last + 1, step, device=device))
+    y, x = torch.meshgrid(corners[1], corners[0], indexing="ij")
+    return x.flatten(), y.flatten()
+
+
+def _cut(image: Tensor, x: Tensor, y: Tensor, block: int) -> Tensor:
+    """Blocks (N,3,block,block) float32 of the photo at these corners."""
+    offset = torch.arange(block, device=image.device)
+    return image[:, (y[:, None] + offset)[:, :, None], (x[:, None] + offset)[:, None]].movedim(0, 1).float()
+
+
 def _region_box(to_unit: Tensor, image_size: tuple[int, int]) -> Box:
     """The smallest box of whole pixels, within the photo, that holds the face region."""
     signs = torch.tensor([[-1, -1], [-1, 1], [1, -1], [1, 1]])
@@ -217,13 +302,13 @@ def _blend_tile(
     for face, box in faces:
         rows, columns = slice(box[1] - top, box[3] - top), slice(box[0] - left, box[2] - left)
         weight, depth = _region(face, box, image.device)
-        value = sample(face.patch, *points(face.to_patch, box, image.device))
-        if face.detail:
-            value = value + face.detail * photo[:, rows, columns]
+        value = face.value(photo[:, rows, columns], *pixels(box, image.device))
+        if face.grain is not None:
+            value = value + _repeated(face.grain, face.box, box)
         share = weight * depth**4
         colour[:, rows, columns] += share * value.clamp_(0, 1)
         total[rows, columns] += share
-        cover[rows, columns] = cover[rows, columns].maximum(weight)
+        cover[rows, columns] = cover[rows, columns].maximum(weight * face.strength)
     colour /= total.clamp(min=1e-30)
     cover *= blend
     if region is not None:
@@ -235,8 +320,20 @@ def _blend_tile(
 
 def _region(face: _Placed, box: Box, device: torch.device) -> tuple[Tensor, Tensor]:
     """The face's blend weight in [0,1] and its depth, 1 at the centre and 0 at the rim; (h,w) each."""
-    u, v = points(face.to_unit, box, device)
-    across, down = (u - CENTRE[0]).abs() / RADII[0], (v - CENTRE[1]).abs() / RADII[1]
-    depth = (1 - (across**POWER + down**POWER) ** (1 / POWER)).clamp(min=0)
+    depth = _depth(*points(face.to_unit, box, device))
     ramp = (depth * (RADII[0] / face.feather)).clamp(max=1)
     return ramp * ramp * (3 - 2 * ramp), depth
+
+
+def _depth(u: Tensor, v: Tensor) -> Tensor:
+    """Depth of points of the crop, in fractions of its side."""
+    across, down = (u - CENTRE[0]).abs() / RADII[0], (v - CENTRE[1]).abs() / RADII[1]
+    return (1 - (across**POWER + down**POWER) ** (1 / POWER)).clamp(min=0)
+
+
+def _repeated(grain: Tensor, whole: Box, part: Box) -> Tensor:
+    """The grain (3,h,w) of a part of the box from whose corner it is laid out."""
+    height, width = grain.shape[1:]
+    rows = torch.arange(part[1] - whole[1], part[3] - whole[1], device=grain.device) % height
+    columns = torch.arange(part[0] - whole[0], part[2] - whole[0], device=grain.device) % width
+    return grain[:, rows[:, None], columns]

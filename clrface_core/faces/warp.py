@@ -44,11 +44,20 @@ def stretch(transform: Tensor) -> float:
 
 def points(transform: Tensor, box: Box, device: torch.device) -> tuple[Tensor, Tensor]:
     """Where the pixel centres of `box` land: x and y, float32 (bottom - top, right - left) each."""
+    return moved(transform, *pixels(box, device))
+
+
+def pixels(box: Box, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The pixel centres of `box`: x, float32 (1, right - left), and y (bottom - top, 1)."""
     left, top, right, bottom = box
     column = torch.arange(left, right, device=device, dtype=torch.float32)
-    row = torch.arange(top, bottom, device=device, dtype=torch.float32)[:, None]
+    return column[None], torch.arange(top, bottom, device=device, dtype=torch.float32)[:, None]
+
+
+def moved(transform: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a map (2,3) takes points; x and y broadcast."""
     (a, b, c), (d, e, f) = transform.tolist()
-    return a * column + (b * row + c), d * column + (e * row + f)
+    return a * x + (b * y + c), d * x + (e * y + f)
 
 
 def resize(picture: Tensor, height: int, width: int) -> Tensor:

@@ -121,7 +121,7 @@ def scaled(name: object, values: np.ndarray) -> np.ndarray:
             f"Expected pixels in [0,1], or whole numbers up to 255 or 65535, got {low:.4g} to {high:.4g} in {name}: "
             "scale the picture first."
         )
-    return values.astype(np.float32)
+    return values.clip(0, 1).astype(np.float32)
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:

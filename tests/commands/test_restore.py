@@ -22,7 +22,7 @@ from tests.tiny import SIDE, Colours, face_at, files_in, picture
 def test_one_photo_to_one_file(restore: Callable[..., int], found: list[Face], tmp_path: Path, capsys: Any) -> None:
     found.append(face_at(5, 2, 24))
     source = picture(tmp_path / "photo.jpg")
-    assert restore(source, "-o", tmp_path / "done.png") == 0
+    assert restore(source, "-o", tmp_path / "done.png", "--strength", "1") == 0
     with Image.open(tmp_path / "done.png") as image:
         assert (image.format, image.size, image.mode) == ("PNG", (40, 30), "RGB")
     assert "1 face restored" in capsys.readouterr().out
@@ -181,7 +181,10 @@ def test_interruption(
 def test_the_report(restore: Callable[..., int], found: list[Face], tmp_path: Path, capsys: Any) -> None:
     found += [face_at(0, 0, 12), face_at(14, 2, 24)]
     source, missing = picture(tmp_path / "face.jpg"), tmp_path / "missing.jpg"
-    assert restore(source, missing, "-o", tmp_path / "out", "--faces", "0", "--seed", "3", "--json") == 1
+    assert (
+        restore(source, missing, "-o", tmp_path / "out", "--faces", "0", "--seed", "3", "--json", "--strength", "1")
+        == 1
+    )
     report = json.loads(capsys.readouterr().out)
     assert report["model"] == "tiny" and report["device"] == "cpu" and report["dtype"] == "float32"
     assert report["settings"]["seed"] == 3 and report["settings"]["steps"] == 1
@@ -231,7 +234,7 @@ def test_references(
     monkeypatch.setattr("clrface_core.restorer.load_identity", lambda name, device: Colours())
     source = picture(tmp_path / "face.jpg")
     album = picture(tmp_path / "album" / "a.jpg").parent
-    arguments = (source, "--reference", album, "--faces", "0", "--json")
+    arguments = (source, "--reference", album, "--faces", "0", "--strength", "1", "--json")
     assert restore(*arguments, "-o", tmp_path / "one.png") == 0
     printed = capsys.readouterr()
     report = json.loads(printed.out)
@@ -247,7 +250,7 @@ def test_references(
     printed = capsys.readouterr()
     assert "b.jpg" in printed.err and "missing.jpg: Expected a picture or a folder" in printed.err
     assert "face 0: the same person (cosine 1.00), 2 of 2 references used" in printed.out
-    assert restore(source, "-o", tmp_path / "blind.png", "--faces", "0") == 0
+    assert restore(source, "-o", tmp_path / "blind.png", "--faces", "0", "--strength", "1") == 0
     one, two, blind = (np.array(Image.open(tmp_path / f"{name}.png")) for name in ("one", "two", "blind"))
     assert np.array_equal(two, blind) and not np.array_equal(one, blind)
     assert restore(source, *missing, "-o", tmp_path / "three.png") == 1

@@ -4,6 +4,7 @@ import io
 import math
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from clrface_core.faces.paste import Blending, paste_batch, paste_faces
 from clrface_core.faces.select import cut_faces
 
 RED = torch.tensor([1.0, 0, 0])
+PLAIN = Blending(detail=0, grain=0)
+"""Crops as they are, however little they look like the photo."""
 
 
 def landmarks(scale: float, degrees: float, x: float, y: float) -> Tensor:
@@ -82,8 +85,8 @@ def test_detail_keeps_what_the_crop_cannot_hold() -> None:
     photo = 0.5 + 0.1 * (noise(400, 400) - 0.5)
     crops, alignment = align_faces(photo, landmarks(0.7, 0, 200, 200), 64)
     brighter = crops + 0.2
-    soft, _ = paste_faces(photo, brighter, alignment)
-    sharp, _ = paste_faces(photo, brighter, alignment, Blending(detail=1))
+    soft, _ = paste_faces(photo, brighter, alignment, PLAIN)
+    sharp, _ = paste_faces(photo, brighter, alignment, Blending(detail=1, grain=0))
     middle = (slice(None), slice(150, 250), slice(150, 250))
     torch.testing.assert_close(sharp[middle], photo[middle] + 0.2, atol=1e-3, rtol=0)
     assert soft[middle].std() < 0.5 * photo[middle].std()
@@ -162,7 +165,7 @@ def test_no_feather_leaves_an_edge_of_one_pixel() -> None:
 def test_blend_mixes_with_the_photo(blend: float) -> None:
     photo = noise(120, 120)
     result, mask = paste_faces(
-        photo, plain(RED, 8)[None], placed(photo, landmarks(0.2, 0, 60, 60)), Blending(blend=blend)
+        photo, plain(RED, 8)[None], placed(photo, landmarks(0.2, 0, 60, 60)), replace(PLAIN, blend=blend)
     )
     torch.testing.assert_close(result[:, 60, 60], torch.lerp(photo[:, 60, 60], RED, blend))
     assert mask.max() == blend
@@ -174,7 +177,7 @@ def test_region_mask_protects(shape: tuple[int, ...]) -> None:
     photo, region = noise(120, 120), torch.ones(shape)
     region[..., :60] = 0
     alignment = placed(photo, landmarks(0.2, 0, 60, 60))
-    result, mask = paste_faces(photo, plain(RED, 8)[None], alignment, region_mask=region)
+    result, mask = paste_faces(photo, plain(RED, 8)[None], alignment, PLAIN, region_mask=region)
     assert torch.equal(result[:, :, :60], photo[:, :, :60])
     assert mask[..., :60].max() == 0
     torch.testing.assert_close(result[:, 60, 62], RED)
@@ -258,7 +261,7 @@ def test_forty_faces() -> None:
     photo = noise(200, 320)
     faces = torch.cat([landmarks(0.08, 9 * i, 20 + 40 * (i % 8), 20 + 40 * (i // 8)) for i in range(40)])
     _, alignment = align_faces(photo, faces, 32)
-    result, mask = paste_faces(photo, plain(RED, 16).expand(40, -1, -1, -1), alignment)
+    result, mask = paste_faces(photo, plain(RED, 16).expand(40, -1, -1, -1), alignment, PLAIN)
     x, y = torch.arange(20, 320, 40), torch.arange(20, 200, 40)
     torch.testing.assert_close(result[:, y[:, None], x], RED[:, None, None].expand(3, 5, 8))
     assert torch.equal(result[:, mask[0] == 0], photo[:, mask[0] == 0])
@@ -267,7 +270,8 @@ def test_forty_faces() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1)])
 def test_tiny_photos(size: tuple[int, int]) -> None:
     photo = noise(*size)
-    result, _ = paste_faces(photo, plain(RED, 8)[None], placed(photo, landmarks(0.5, 90, size[1] / 2, size[0] / 2)))
+    where = placed(photo, landmarks(0.5, 90, size[1] / 2, size[0] / 2))
+    result, _ = paste_faces(photo, plain(RED, 8)[None], where, PLAIN)
     torch.testing.assert_close(result, RED[:, None, None].expand(3, *size))
 
 
@@ -354,8 +358,8 @@ def photos() -> Tensor:
 def test_crops_come_back_to_their_own_picture(photos: Tensor) -> None:
     found = [[LARGE, SMALL], [], [RIGHT]]
     _, batch = cut_faces(photos, [[a_face(points) for points in faces] for faces in found], 32)
-    white = torch.ones(3, 3, 32, 32)
-    pasted = list(paste_batch(photos, white, batch, Blending(feather=0.2)))
+    white, soft = torch.ones(3, 3, 32, 32), Blending(feather=0.2, detail=0, grain=0)
+    pasted = list(paste_batch(photos, white, batch, soft))
     for index, faces in enumerate(found):
         image, mask = pasted[index]
         assert torch.equal(image[:, mask[0] == 0], photos[index][:, mask[0] == 0])
@@ -363,7 +367,7 @@ def test_crops_come_back_to_their_own_picture(photos: Tensor) -> None:
         assert bool(mask.any()) == bool(faces)
         if faces:
             expected = paste_faces(
-                photos[index], white[: len(faces)], placed(photos[index], *(f[None] for f in faces)), Blending(0.2)
+                photos[index], white[: len(faces)], placed(photos[index], *(f[None] for f in faces)), soft
             )
             assert torch.equal(image, expected[0]) and torch.equal(mask, expected[1])
     region = torch.zeros(1, 120, 200)
