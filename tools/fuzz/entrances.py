@@ -183,13 +183,15 @@ def vq_files(folder: Path) -> Case:
     """Damaged first stages of other projects."""
     from safetensors.torch import save_file
 
-    from clrface_core.models.bundle import build
+    from clrface_core.models.vq import VQConfig, VQModel
     from clrface_core.models.vq_import import import_vq
 
     torch.manual_seed(0)
-    state = {key: value.contiguous() for key, value in build("tiny").vq.state_dict().items()}
+    network = VQModel(VQConfig(ch=32, ch_mult=(1, 1, 1), num_res_blocks=1, n_embed=16))
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
     kept = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.", "quantize.embedding.")
     save_file({key: value for key, value in state.items() if key.startswith(kept)}, folder / "good.safetensors")
+    import_vq(folder / "good.safetensors")  # all would be refused if this one were
     good = (folder / "good.safetensors").read_bytes()
     path = folder / "vq.safetensors"
 
