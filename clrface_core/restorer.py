@@ -346,7 +346,7 @@ class FaceRestorer:
 def add_pull(kept: Tensor, blind: Tensor, pulled: Tensor) -> Tensor:
     """What references changed in faces decoded without and with them, added to those that keep the estimate's coarse
     part: that part taken from the estimate after the pull would undo it (two thirds of what dlib's cosine gained)."""
-    return (kept + (pulled - blind)).clamp(0, 1)
+    return (pulled + (kept - blind)).clamp(0, 1)
 
 
 def _report(callback: Progress, faces: list[int], count: int, state: dict[str, Any]) -> None:
