@@ -104,7 +104,7 @@ def one_node(**settings: Any) -> dict[str, Any]:
     """The one node between Load Image and Save Image."""
     usual = {
         "image": ["1", 0], "seed": 0, "steps": 1, "solver": "ddim", "denoise": 0.5, "guidance_scale": 0.0,
-        "batch_size": 0, "faces": "all", "detector": "yunet", "score_threshold": 0.8, "order": "area",
+        "batch_size": 0, "fidelity": 0.8, "faces": "all", "detector": "yunet", "score_threshold": 0.8, "order": "area",
         "min_size": 0, "at_most": 0, "feather": 0.1, "color_match": False, "blend": 1.0, "detail": 0.0,
     }  # fmt: skip
     return {
@@ -284,7 +284,7 @@ def test_refusals_are_one_sentence_and_the_server_lives_on(host: Any) -> None:
         prompt["6"] = {"class_type": "CLRFaceLatentRefineSampler", "inputs": refine}
         prompt["7"] = {
             "class_type": "CLRFaceVQDecode",
-            "inputs": {"model": ["4", 0], "latent": ["6", 0], "quantise": True},
+            "inputs": {"model": ["4", 0], "latent": ["6", 0], "quantise": True, "fidelity": 0.8},
         }
         prompt["3"]["inputs"]["images"] = ["7", 0]
 
