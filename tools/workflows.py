@@ -337,7 +337,42 @@ def compare() -> Graph:
     return graph
 
 
-GRAPHS = (one_node, modular, upscale, choose, paint, compare)
+def ksampler() -> Graph:
+    graph = Graph("7 Restore with KSampler")
+    graph.add(
+        NOTE, (0, 7.5),
+        text="**Restore with KSampler**: ComfyUI's own sampler in place of *Latent Refine Sampler*. Any sampler and scheduler "
+        "works; a denoise of 0.5 is what the bundled model was trained for, and cfg stays at 1.\n\n" + HINT,
+    )  # fmt: skip
+    photo = graph.add("LoadImage", (0, 0), image=PHOTO)
+    cut, start, model = stages(graph, photo.out())
+    guided = graph.add("CLRFaceIdentityGuidance", (2, 4), core_model=model.out(2))
+    refined = graph.add(
+        "KSampler", (3, 0), model=guided.out(), positive=start.out(2), negative=start.out(3), latent_image=start.out(),
+        steps=4, cfg=1.0, sampler_name="euler", scheduler="simple", denoise=0.5,
+    )  # fmt: skip
+    ending(graph, photo.out(), cut, model, start, refined, 4.05, "ksampler")
+    return graph
+
+
+def referenced() -> Graph:
+    graph = Graph("8 Restore from another photo")
+    graph.add(
+        NOTE, (0, 10),
+        text="**Restore from another photo**: a sharp photo of the same person pulls the face towards that person. The text "
+        "says how sure the match is. A reference makes a likeness; it is no evidence of who somebody is.\n\n"
+        f"{HINT} The second one is *samples/clean/astronaut.jpg*, under another name.",
+    )  # fmt: skip
+    photo = graph.add("LoadImage", (0, 0), "The photo", image="astronaut.jpg")
+    other = graph.add("LoadImage", (0, 5), "Another photo of the person", image="astronaut-clean.jpg")
+    known = graph.add("CLRFaceReferenceFaces", (1, 5), image=other.out())
+    restored = graph.add("CLRFaceRestoreFaces", (2, 0), image=photo.out(), references=known.out())
+    graph.add("SaveImage", (3.05, 0), images=restored.out(), filename_prefix="clrface/referenced")
+    graph.add("PreviewAny", (3.05, 4.5), "How sure the match is", source=restored.out(3))
+    return graph
+
+
+GRAPHS = (one_node, modular, upscale, choose, paint, compare, ksampler, referenced)
 
 
 def blueprint(info: Info) -> dict[str, Any]:
