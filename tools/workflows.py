@@ -341,8 +341,8 @@ def ksampler() -> Graph:
     graph = Graph("7 Restore with KSampler")
     graph.add(
         NOTE, (0, 7.5),
-        text="**Restore with KSampler**: ComfyUI's own sampler in place of *Latent Refine Sampler*. Any sampler and scheduler "
-        "works; a denoise of 0.5 is what the bundled model was trained for, and cfg stays at 1.\n\n" + HINT,
+        text="**Restore with KSampler**: ComfyUI's own sampler in place of *Latent Refine Sampler*. Any sampler and "
+        "scheduler works; a denoise of 0.5 is what the bundled model was trained for, and cfg stays at 1.\n\n" + HINT,
     )  # fmt: skip
     photo = graph.add("LoadImage", (0, 0), image=PHOTO)
     cut, start, model = stages(graph, photo.out())
@@ -359,8 +359,8 @@ def referenced() -> Graph:
     graph = Graph("8 Restore from another photo")
     graph.add(
         NOTE, (0, 10),
-        text="**Restore from another photo**: a sharp photo of the same person pulls the face towards that person. The text "
-        "says how sure the match is. A reference makes a likeness; it is no evidence of who somebody is.\n\n"
+        text="**Restore from another photo**: a sharp photo of the same person pulls the face towards that person. The "
+        "text says how sure the match is. A reference makes a likeness; it is no evidence of who somebody is.\n\n"
         f"{HINT} The second one is *samples/clean/astronaut.jpg*, under another name.",
     )  # fmt: skip
     photo = graph.add("LoadImage", (0, 0), "The photo", image="astronaut.jpg")
