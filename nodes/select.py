@@ -80,8 +80,8 @@ class SelectFaces(io.ComfyNode):
         )
 
     @classmethod
-    def check_lazy_status(cls, alignment: Any, crops: Any = None, **unused: Any) -> list[str]:
-        return needs_crops(crops, alignment)
+    def check_lazy_status(cls, alignment: Any, **given: Any) -> list[str]:
+        return needs_crops(given["crops"], alignment) if "crops" in given else []  # else nothing is connected there
 
     @classmethod
     def execute(cls, alignment: Any, crops: Tensor | None = None, **filters: Any) -> io.NodeOutput:

@@ -52,3 +52,12 @@ def test_a_chosen_face_keeps_its_noise(run: Run, model: Any, two_faces: Photos) 
     all_faces = run("CLRFaceRestoreFaces", image=photos, batch_size=1).args[0]
     chosen, mask, count, *_ = run("CLRFaceRestoreFaces", image=photos, batch_size=1, faces="1").args
     assert count == 2 and torch.equal(chosen[mask == 1], all_faces[mask == 1])
+
+
+def test_crops_are_only_asked_for_where_they_are_connected(
+    nodes: dict[str, Any], run: Run, model: Any, two_faces: Photos
+) -> None:
+    """ComfyUI ends a graph in which a node asks for an input that nothing is connected to."""
+    _, alignment, _ = run("CLRFaceDetectAlign", image=two_faces(1)).args
+    ask = nodes["CLRFaceSelectFaces"].check_lazy_status
+    assert ask(alignment=alignment, faces="all") == [] and ask(alignment=alignment, crops=None) == ["crops"]
