@@ -39,7 +39,6 @@ class RestoredFaces:
     alignment: where the crops lie in the photo.
     matches: one per chosen face: what the references say of it, and how sure; empty ones without references.
     severities: how degraded each was. moved: whether its points are elsewhere in the restored crop, or gone.
-    seed: of the grain that they get.
     """
 
     faces: list[Face]
@@ -50,7 +49,6 @@ class RestoredFaces:
     matches: list[Match]
     severities: tuple[float, ...]
     moved: tuple[bool, ...]
-    seed: int
 
     def put_back(self, photo: Photo, blending: Blending, *, region_mask: Tensor | None = None) -> Restoration:
         """The photo with its faces put back, its tone kept. region_mask: see `paste_faces`."""
@@ -59,7 +57,7 @@ class RestoredFaces:
         strengths = tuple(verdict.strength for verdict in verdicts)
         rgb, mask = paste_faces(
             photo.rgb, self.restored_crops, self.alignment, blending,
-            region_mask=region_mask, strengths=strengths, ids=self.chosen, seed=self.seed,
+            region_mask=region_mask, strengths=strengths, ids=self.chosen,
         )  # fmt: skip
         left = {face_id: each.reason for face_id, each in zip(self.chosen, verdicts, strict=True) if each.reason}
         return Restoration(
@@ -127,14 +125,14 @@ class _Waiting:
         """Of the crop at this place, in pixels of the photo."""
         return self.alignment.size / stretch(self.alignment.matrices[place])
 
-    def assembled(self, blending: Blending, seed: int, detector: Detector) -> Restoration:
+    def assembled(self, blending: Blending, detector: Detector) -> Restoration:
         """The photo with its restored faces put back."""
         restored = torch.stack(self.restored) if self.restored else self.crops
         found = [self.faces[face_id] for face_id in self.chosen]
         gone = moved(detector, restored, self.alignment, found)
         faces = RestoredFaces(
             self.faces, self.chosen, self.crops, restored, self.alignment, self.matches,
-            tuple(self.severities), tuple(gone), seed,
+            tuple(self.severities), tuple(gone),
         )  # fmt: skip
         return faces.put_back(self.photo, blending, region_mask=self.region)
 
@@ -244,7 +242,7 @@ class Restorer:
             while (left := _crops_in(line)) > least:
                 self._restore_some(line, sampling, known, _told(callback, seen, done, left))
                 done += left - _crops_in(line)
-            yield from _finished(line, blending, sampling.seed, self.detector)
+            yield from _finished(line, blending, self.detector)
 
         for image in images:
             seen += 1
@@ -384,11 +382,11 @@ def _told(callback: Progress | None, photos: int, done: int, left: int) -> Progr
     return report
 
 
-def _finished(line: Line, blending: Blending, seed: int, detector: Detector) -> Iterator[Restoration | Exception]:
+def _finished(line: Line, blending: Blending, detector: Detector) -> Iterator[Restoration | Exception]:
     """What became of the photos at the head of the line of which no face waits any more."""
     while line and not (isinstance(line[0], _Waiting) and line[0].left()):
         item = line.popleft()
-        yield item if isinstance(item, Exception) else item.error or item.assembled(blending, seed, detector)
+        yield item if isinstance(item, Exception) else item.error or item.assembled(blending, detector)
 
 
 def aligned_crop(image: Any, size: int = FACE_SIZE) -> Tensor:

@@ -163,12 +163,13 @@ class VQDecode(io.ComfyNode):
         if estimate is None or not len(image):
             return io.NodeOutput(image)
         check_image(estimate, "estimate")
-        if estimate.shape != image.shape:
+        if estimate.shape[1:] != image.shape[1:] or not len(estimate) or len(image) % len(estimate):
             raise CLRFaceError(
                 f"Expected estimates {tuple(image.shape)} as the latents decode to, got {tuple(estimate.shape)}: "
                 "connect those of the same 'IRN Init', or none."
             )
-        for face, known in zip(image, estimate, strict=True):
+        for index, face in enumerate(image):
+            known = estimate[index % len(estimate)]  # as ComfyUI repeats a batch of latents
             kept = keep_estimate(as_pictures(face)[None], as_pictures(known)[None], fidelity)
             face.copy_(kept[0].movedim(0, -1))
         return io.NodeOutput(image)

@@ -27,6 +27,7 @@ def test_faces_from_elsewhere(run: Run, model: Any, two_faces: Photos) -> None:
     box = {"x": 130, "y": 20, "width": 40, "height": 42}
     assert run("CLRFaceDetectAlign", image=photos, bboxes=[[box]]).args[2] == 1
     assert run("CLRFaceDetectAlign", image=photos, bboxes={**box, "x": 90, "width": 8}).args[2] == 0
-    for none in ([], [[]], [[], []]):
+    nothing: list[list[Any]] = [[], [[]], [[], []]]
+    for none in nothing:
         given = photos if len(none) < 2 else two_faces(2)
         assert run("CLRFaceDetectAlign", image=given, bboxes=none).args[2] == 0
