@@ -1,38 +1,50 @@
 """A few broken inputs at every entrance; `python -m tools.fuzz` tries more."""
 
+import importlib
 import random
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from tools.fuzz.entrances import ENTRANCES, Wrong
-from tools.fuzz.mutate import mutate_bytes, mutate_json
-from tools.fuzz.runs import Tally, _count
+ROOT = Path(__file__).parents[2]
 
+
+def part_of_the_tool(name: str) -> ModuleType:
+    """tools/fuzz/<name>.py. The checkout is on the path only meanwhile: ComfyUI has a module `nodes` of its own."""
+    sys.path.append(str(ROOT))
+    try:
+        return importlib.import_module(f"tools.fuzz.{name}")
+    finally:
+        sys.path.remove(str(ROOT))
+
+
+entrances, mutate, runs = (part_of_the_tool(name) for name in ("entrances", "mutate", "runs"))
 CASES = 25
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ENTRANCES)
+@pytest.mark.parametrize("name", entrances.ENTRANCES)
 def test_broken_input_is_refused_in_a_sentence_or_makes_sense(name: str, tmp_path: Path) -> None:
-    case = ENTRANCES[name](tmp_path)
+    case = entrances.ENTRANCES[name](tmp_path)
     outcomes = [case(random.Random(f"ci/{name}/{number}")) for number in range(CASES)]
     assert "refused" in outcomes
 
 
 def test_mutations_follow_from_the_generator_and_change_something() -> None:
     data = bytes(range(256)) * 4
-    first, second = (mutate_bytes(data, random.Random(3), [data]) for _ in range(2))
+    first, second = (mutate.mutate_bytes(data, random.Random(3), [data]) for _ in range(2))
     assert first == second != data
-    assert sum(mutate_bytes(data, random.Random(i), [data]) != data for i in range(50)) > 40
+    assert sum(mutate.mutate_bytes(data, random.Random(i), [data]) != data for i in range(50)) > 40
     good = {"a": [1, 2], "b": {"c": "x"}}
-    changed = [mutate_json(good, random.Random(i)) for i in range(20)]
+    changed = [mutate.mutate_json(good, random.Random(i)) for i in range(20)]
     assert sum(repr(each) != repr(good) for each in changed) > 15 and good == {"a": [1, 2], "b": {"c": "x"}}
 
 
 def test_faults_are_counted_by_kind() -> None:
-    tally = Tally()
-    for outcome in ("taken", "refused", "hang", f"wrong: {Wrong('x')}", "traceback: ValueError"):
-        _count(tally, 7, outcome, 5, 0.1)
+    tally = runs.Tally()
+    for outcome in ("taken", "refused", "hang", f"wrong: {entrances.Wrong('x')}", "traceback: ValueError"):
+        runs._count(tally, 7, outcome, 5, 0.1)
     assert (tally.cases, tally.refused, tally.hangs, tally.wrong, tally.tracebacks) == (5, 1, 1, 1, 1)
     assert [fault.split(":")[0] for fault in tally.faults] == ["7", "7", "7"]

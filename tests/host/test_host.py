@@ -105,7 +105,7 @@ def one_node(**settings: Any) -> dict[str, Any]:
     usual = {
         "image": ["1", 0], "seed": 0, "steps": 1, "solver": "ddim", "denoise": 0.5, "guidance_scale": 0.0,
         "batch_size": 0, "fidelity": 0.8, "faces": "all", "detector": "yunet", "score_threshold": 0.8, "order": "area",
-        "min_size": 0, "at_most": 0, "feather": 0.1, "color_match": False, "blend": 1.0, "detail": 0.0,
+        "min_size": 0, "at_most": 0, "feather": 0.1, "color_match": False, "blend": 1.0, "detail": 1.0,
     }  # fmt: skip
     return {
         "1": {"class_type": "LoadImage", "inputs": {"image": "grace-hopper.jpg"}},
