@@ -20,7 +20,7 @@ from .faces.detect import Detector, Face, load_detector
 from .faces.moved import moved
 from .faces.paste import Blending, paste_faces
 from .faces.select import Detection, find_faces, select_faces
-from .faces.warp import resize, stretch
+from .faces.warp import resize
 from .photo import Photo, as_photo, keep_tone, write_photo
 from .picture import FACE_SIZE
 from .precision import ran_out_of_memory
@@ -120,10 +120,6 @@ class _Waiting:
         """The crops still to be restored, with the ids of their faces."""
         done = len(self.restored)
         return [] if self.error else list(zip(self.crops[done:], self.chosen[done:], strict=True))
-
-    def side(self, place: int) -> float:
-        """Of the crop at this place, in pixels of the photo."""
-        return self.alignment.size / stretch(self.alignment.matrices[place])
 
     def assembled(self, blending: Blending, detector: Detector) -> Restoration:
         """The photo with its restored faces put back."""
@@ -356,7 +352,7 @@ class Restorer:
                 self._restore_some([item], sampling, references, callback)
             return
         for (item, *_), face, match, degraded in zip(batch, restored, matches, severities, strict=True):
-            item.severities.append(in_photo(degraded, item.side(len(item.restored))))
+            item.severities.append(in_photo(degraded, item.alignment.side(len(item.restored))))
             item.restored.append(face)
             item.matches.append(match)
 

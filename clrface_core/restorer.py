@@ -90,18 +90,14 @@ class FaceRestorer:
         *,
         face_ids: Sequence[int] | None = None,
         callback: Progress | None = None,
-        severities: Tensor | None = None,
     ) -> Tensor:
         """Restored faces (B,3,S,S) float32 in [0,1], on the crops' device; S is the model's `bundle.size`.
 
         crops: (B,3,S,S) float, RGB in [0,1], aligned to the FFHQ template.
         face_ids: a face's noise depends on its id and `sampling.seed` only. The ids default to 0..B-1.
-        severities: (B,3) float32 on the CPU, into which it is written how degraded the faces are (see `severity`).
         Raises CLRFaceError for input that does not fit, and where the networks' results are not finite.
         """
-        return self.restore_matched(crops, None, sampling, face_ids=face_ids, callback=callback, severities=severities)[
-            0
-        ]
+        return self.restore_matched(crops, None, sampling, face_ids=face_ids, callback=callback)[0]
 
     @torch.no_grad()
     def restore_matched(
@@ -117,6 +113,7 @@ class FaceRestorer:
         """As `restore_crops`, towards the person in those of the references that match a face; and what matched.
 
         One match per crop. A face that matches none gets what it gets without references, to the bit.
+        severities: (B,3) float32 on the CPU, into which it is written how degraded the faces are (see `severity`).
         """
         self.check_crops(crops)
         ids = list(range(len(crops)) if face_ids is None else face_ids)
