@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -128,7 +129,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="timings of each, of which the median (5)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (torch's choice)")
     parser.add_argument("--quick", action="store_true", help="every part, but once, on short scales, without `base`")
+    parser.add_argument(
+        "--busy", action="store_true", help="count the processor's seconds: for a machine that does other work too"
+    )
     args = parser.parse_args()
+    if args.busy:
+        os.environ[measure.BUSY] = "1"
     if args.threads:
         torch.set_num_threads(args.threads)
     repeats = 1 if args.quick else args.repeats
@@ -136,12 +142,13 @@ def main() -> None:
     results: dict[str, Any] = {
         "machine": measure.machine(),
         "repeats": repeats,
+        "clock": "processor" if args.busy else "wall",
         "chosen": str(choose_dtype(choose_device())).removeprefix("torch."),
     }
 
     def keep(name: str, part: Any) -> None:
         results[name] = part
-        args.output.write_text(json.dumps(results, indent=1))
+        args.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
     makers = peer_makers(torch.float32) | our_makers(torch.float32, guided=True)
     if not args.quick:

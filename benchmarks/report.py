@@ -1,26 +1,24 @@
-"""The measured numbers as Markdown tables, in the README, and as plots."""
+"""The measured numbers as Markdown tables: all of them in docs/benchmarks.md, the few that matter in the README."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-START, END = "<!-- benchmarks -->", "<!-- end of benchmarks -->"
+from tools.marked import table, write
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "benchmarks.json"
+PLOT = "docs/pictures/scaling.png"
+
 UNITS = {"faces": "faces in the picture", "megapixels": "megapixels", "frames": "frames", "steps": "steps"}
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first hold numbers."""
-    lines = [header, ["---", *["--:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def markdown(results: dict[str, Any]) -> str:
-    """What the README shows."""
+def full(results: dict[str, Any]) -> str:
+    """What docs/benchmarks.md shows."""
     machine = results["machine"]
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
     start, faces = results["beginning"], results["scaling"]["faces"]
@@ -28,13 +26,13 @@ def markdown(results: dict[str, Any]) -> str:
     weights = ", ".join(f"{peak:.2f} GB with {count}" for count, peak in results["crowd"].items()) + " faces"
     return "\n\n".join(
         [
-            f"On {machine['cpu']}{gpu}, {machine['threads']} threads, torch {machine['torch']}; medians of up to "
-            f"{results['repeats']} runs that took turns. Peers have random weights and are timed for their forward "
-            "pass at 512 px (Real-ESRGAN: 128 to 512 px); ours is one aligned face, and end to end where it says so: "
-            "detect, align, restore, paste. Peak is that of a process with nothing else in it, torch included.",
+            f"On {machine['cpu']}{gpu}, {machine['threads']} threads, torch {machine['torch']}; {_clock(results)}; "
+            f"medians of up to {results['repeats']} runs that took turns. The others are timed for their forward pass "
+            "at 512 px (Real-ESRGAN: 128 to 512 px); ours is one aligned face, and end to end where it says so: "
+            "detect, align, restore, paste.",
             "**float32**",
             _weighed(results["float32"]),
-            f"**bfloat16** (of its own accord CLR-Face runs in {results['chosen']} here)",
+            f"**bfloat16** (CLR-Face by itself chooses {results['chosen']} here)",
             _timed(results),
             "Where the time of one face goes (float32):",
             _stages(results["stages"]),
@@ -43,8 +41,54 @@ def markdown(results: dict[str, Any]) -> str:
             f"After the start: {start['import']:.2f} s for the imports where torch is there already, "
             f"{start['load']:.2f} s to load, and the first restoration takes {start['first'] / start['next']:.1f} "
             "times as long as the next.",
+            f"![Time and memory over faces, pixels, frames and steps]({PLOT.removeprefix('docs/')})",
         ]
     )
+
+
+def _clock(results: dict[str, Any]) -> str:
+    busy = results.get("clock") == "processor"
+    return "seconds of the processor, all threads together" if busy else "seconds by the clock"
+
+
+SHOWN = (
+    "s, 1 step, end to end",
+    "s, 4 steps, end to end",
+    "s, 4 steps, guided, end to end",
+    "GFPGAN",
+    "CodeFormer",
+    "RestoreFormer",
+)
+"""The rows of the README's table, in its order."""
+
+
+def short(results: dict[str, Any]) -> str:
+    """What the README shows: one face of one photo, ours from file to file, the others' forward pass alone."""
+    rows = {row["name"]: row for row in results["float32"]}
+    cells = [
+        [
+            _named(name),
+            f"{rows[name]['seconds']:.2f}",
+            f"{rows[name]['of']['CodeFormer']:.2f}",
+            f"{rows[name]['parameters'] / 1e6:.0f}",
+            f"{rows[name]['peak_gb']:.1f}",
+        ]
+        for name in SHOWN
+        if name in rows
+    ]
+    machine = results["machine"]
+    return "\n\n".join(
+        [
+            table(["one face, float32", "seconds", "of CodeFormer", "M parameters", "peak GB"], cells),
+            f"On {machine['cpu']}, {machine['threads']} threads, no GPU; {_clock(results)}. CLR-Face from photo to "
+            "photo, the others one forward pass at 512 px, all on the same machine, taking turns: more in "
+            "[docs/benchmarks.md](docs/benchmarks.md).",
+        ]
+    )
+
+
+def _named(name: str) -> str:
+    return f"**CLR-Face**, {name[3:].removesuffix(', end to end')}" if name.startswith("s, ") else name
 
 
 PEERS = ("CodeFormer", "RestoreFormer", "GFPGAN")
@@ -108,28 +152,17 @@ def plot(scales: dict[str, list[dict[str, float]]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def replace(text: str, part: str) -> str:
-    """`text` with `part` between its two marks."""
-    before, mark, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not mark or not end:
-        raise SystemExit(f"Expected {START} and {END} in the README, found none: put them where the table belongs.")
-    return f"{before}{START}\n{part}\n{END}{after}"
-
-
 def main() -> None:
-    root = Path(__file__).parent.parent
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
-    parser.add_argument("results", type=Path, help="JSON that `python -m benchmarks` wrote")
-    parser.add_argument("--readme", type=Path, default=root / "README.md", help="file whose table is replaced")
-    parser.add_argument("--plot", type=Path, default=root / "docs" / "scaling.png", help="where the plots go")
+    parser.add_argument("results", type=Path, nargs="?", default=RESULTS, help="JSON that `python -m benchmarks` wrote")
+    parser.add_argument("--root", type=Path, default=ROOT, help="folder of README.md and docs/benchmarks.md")
     args = parser.parse_args()
-    results = json.loads(args.results.read_text())
-    part = markdown(results)
-    args.plot.parent.mkdir(parents=True, exist_ok=True)
-    plot(results["scaling"], args.plot)
-    part += f"\n\n![Time and memory along the four scales]({os.path.relpath(args.plot, args.readme.parent)})"
-    args.readme.write_text(replace(args.readme.read_text(), part))
+    results = json.loads(args.results.read_text(encoding="utf-8"))
+    page, readme, picture = (args.root / name for name in ("docs/benchmarks.md", "README.md", PLOT))
+    write(page, "benchmarks", full(results))
+    write(readme, "speed", short(results))
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    plot(results["scaling"], picture)
 
 
 if __name__ == "__main__":

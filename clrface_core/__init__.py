@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .faces.select import Detection
     from .pipeline import Restoration, Restorer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Blending", "CLRFaceError", "Detection", "Restoration", "Restorer", "Sampling", "__version__"]
 
 _HOMES = {

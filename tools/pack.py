@@ -63,4 +63,4 @@ def object_info(nodes: dict[str, Any]) -> dict[str, Any]:
             "output": [entry.io_type for entry in schema.outputs],
             "output_name": [entry.id for entry in schema.outputs],
         }
-    return ours | json.loads(CORE.read_text())
+    return ours | json.loads(CORE.read_text(encoding="utf-8"))

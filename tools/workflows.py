@@ -475,9 +475,11 @@ def main() -> None:
         graph = make()
         saved = save(graph, info)
         to_prompt(saved, info)
-        (ROOT / "workflows" / f"{graph.name}.json").write_text(json.dumps(saved, indent=1) + "\n")
+        (ROOT / "workflows" / f"{graph.name}.json").write_text(json.dumps(saved, indent=1) + "\n", encoding="utf-8")
     block = blueprint(info)
-    (ROOT / "subgraphs" / "Restore Faces (CLR-Face).json").write_text(json.dumps(block, indent=1) + "\n")
+    (ROOT / "subgraphs" / "Restore Faces (CLR-Face).json").write_text(
+        json.dumps(block, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def read_config(path: Path) -> DegradeConfig:
     from ..errors import CLRFaceError
 
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CLRFaceError(f"Expected degradation ranges as JSON in {path}, but {error}: correct it.") from error
     if not isinstance(values, dict):

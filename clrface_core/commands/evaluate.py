@@ -43,7 +43,7 @@ def add_parser(commands: Any) -> None:
         help="clean aligned faces: tar shards, or folders of pictures or shards",
     )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the report")
-    parser.add_argument("--model", type=Path, metavar="FILE", help="bundle in place of the one that came along")
+    parser.add_argument("--model", type=Path, metavar="FILE", help="model file instead of the bundled one")
     _add_compared(parser)
     _add_references(parser)
     _add_measured(parser)

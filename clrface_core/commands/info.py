@@ -19,7 +19,7 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.set_defaults(run=run)
     parser.add_argument(
-        "model", nargs="?", type=Path, metavar="MODEL", help="bundle file (default: the one that came along)"
+        "model", nargs="?", type=Path, metavar="MODEL", help="model file (default: the bundled one)"
     )
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 

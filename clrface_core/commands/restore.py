@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
     options.add_device(parser)
     parser.add_argument("--dtype", choices=options.DTYPES, help="of the networks (default: the fastest)")
     parser.add_argument("--batch-size", type=options.whole(1), metavar="N", help="faces at once (4, and 1 on a CPU)")
-    parser.add_argument("--model", type=Path, metavar="FILE", help="bundle in place of the one that came along")
+    parser.add_argument("--model", type=Path, metavar="FILE", help="model file instead of the bundled one")
     options.add_report(parser)
 
 
@@ -90,7 +90,7 @@ def _add_references(parser: argparse.ArgumentParser) -> None:
 def _add_faces(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("faces")
     group.add_argument("--detector", choices=DETECTORS, default="yunet", help="face detector (yunet)")
-    group.add_argument("--detector-weights", type=Path, metavar="FILE", help="weights in place of the detector's own")
+    group.add_argument("--detector-weights", type=Path, metavar="FILE", help="weights instead of the detector's own")
     group.add_argument(
         "--score-threshold", type=float, default=0.8, metavar="S",
         help="lowest score of a face, in (0, 1): lower finds more, and more that is none (0.8)",

@@ -80,7 +80,7 @@ def _add_stage(parser: argparse.ArgumentParser) -> None:
         "--workers", type=options.whole(0), default=1, metavar="N", help="processes that decode samples (1)"
     )
     parser.add_argument(
-        "--set", nargs="+", default=[], dest="overrides", metavar="KEY=JSON", help="settings in place of the config's"
+        "--set", nargs="+", default=[], dest="overrides", metavar="KEY=JSON", help="settings instead of the config's"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -122,7 +122,7 @@ def run_export(args: argparse.Namespace) -> int:
     notes: dict[str, Any] | None = None
     if args.notes is not None:
         try:
-            notes = json.loads(args.notes.read_text())
+            notes = json.loads(args.notes.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise CLRFaceError(f"Expected notes as JSON in {args.notes}, but {error}: correct the file.") from error
     export(args.folder, args.output, args.config, notes, args.init, dict(args.average))

@@ -1,6 +1,6 @@
 """The named sizes: `s` is bundled and runs anywhere, `base` is the paper's class, `tiny` is for tests.
 
-`s-...` are `s` with one part changed, for the ablations that need weights of their own (docs/ablations.md).
+`s-...` are `s` with one part changed, for the ablations that need weights of their own (docs/research-notes.md).
 """
 
 from __future__ import annotations

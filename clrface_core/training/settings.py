@@ -23,7 +23,7 @@ def read_config(name: str | Path) -> dict[str, Any]:
         known = ", ".join(sorted(p.stem for p in CONFIG_DIR.glob("*.json")))
         raise CLRFaceError(f"Expected a training config out of {known} or a .json file, got {name}: check --config.")
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise CLRFaceError(f"Expected JSON in {path}, but {error}: correct the file.") from error
     if "extends" not in config:

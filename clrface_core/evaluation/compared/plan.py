@@ -92,7 +92,7 @@ def ablations(names: Sequence[str], ours: ModelOutputs, others: Others, base: Va
         if name in NEED_OTHER_MODELS and not others:
             raise CLRFaceError(
                 f"Expected other models for the ablation {name}, as its answer needs other weights, got none: "
-                "train them as docs/ablations.md says and add --against TITLE=FILE."
+                "train them as docs/research-notes.md says and add --against TITLE=FILE."
             )
         if name not in ABLATIONS:
             raise CLRFaceError(f"Expected ablations among {', '.join(ABLATIONS)}, got {name!r}: choose of these.")
