@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import degrade, evaluate, import_vq, info, restore, train
+from .commands import degrade, evaluate, import_vq, info, restore, serve, train
 from .commands.console import complain
 from .commands.ending import exit_status, signals_interrupt
 from .errors import CLRFaceError
@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"clrface {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (restore, degrade, info, evaluate, train, import_vq):
+    for command in (restore, serve, degrade, info, evaluate, train, import_vq):
         command.add_parser(commands)
     return parser
 

@@ -1,9 +1,10 @@
 """Fixtures shared by all tests: where the development data lies, and small reproducible pictures."""
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
-from functools import lru_cache
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,18 +28,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def tools() -> Callable[[str], ModuleType]:
-    """`tools("workflows")` is tools/workflows.py."""
+    """`tools("workflows")` is tools/workflows.py, `tools("benchmarks.report")` is benchmarks/report.py.
 
-    @lru_cache
-    def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(f"clrface_tool_{name}", ROOT / "tools" / f"{name}.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-        return module
-
-    return load
+    A plain `pytest` does not have the checkout on its path (and must not: ComfyUI has a `nodes` too).
+    """
+    for name in ("tools", "benchmarks"):
+        if name not in sys.modules:
+            spec = ModuleSpec(name, None, is_package=True)
+            spec.submodule_search_locations = [str(ROOT / name)]
+            sys.modules[name] = importlib.util.module_from_spec(spec)
+    return lambda name: importlib.import_module(name if "." in name else f"tools.{name}")
 
 
 @pytest.fixture(scope="session")

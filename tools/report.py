@@ -77,9 +77,9 @@ def card(standard: Content, mild: Content) -> str:
     return "\n\n".join(
         [
             f"Faces that were never trained on, degraded from seed {settings['seed']}, restored in "
-            f"{settings['dtype']} on a {settings['device'].upper()}; means, in brackets the change against the degraded "
-            "input. SFace took part in training, so its cosine flatters; dlib's network did not. The whole report, with "
-            "settings and checksums, is `docs/report/report.md`.",
+            f"{settings['dtype']} on a {settings['device'].upper()}; means, in brackets the change against the "
+            "degraded input. SFace took part in training, so its cosine flatters; dlib's network did not. The whole "
+            "report, with settings and checksums, is `docs/report/report.md`.",
             "### Standard degradation (reduced up to 32 times)",
             *_standard(standard),
             "### Mild degradation (reduced up to 8 times)",

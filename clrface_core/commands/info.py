@@ -18,9 +18,7 @@ def add_parser(commands: Any) -> None:
         description="Show a bundle's format, networks, configs, sizes, checksum and training notes.",
     )  # fmt: skip
     parser.set_defaults(run=run)
-    parser.add_argument(
-        "model", nargs="?", type=Path, metavar="MODEL", help="model file (default: the bundled one)"
-    )
+    parser.add_argument("model", nargs="?", type=Path, metavar="MODEL", help="model file (default: the bundled one)")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
