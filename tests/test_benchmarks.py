@@ -49,6 +49,13 @@ def test_slow_works_are_repeated_less_often(measure: ModuleType) -> None:
     assert calls.count("slow") == 1 + 2 and calls.count("quick") == 1 + 5
 
 
+def test_a_busy_machine_is_timed_by_the_seconds_of_its_processor(
+    measure: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(measure.BUSY, "1")
+    assert measure.medians({"waiting": lambda: time.sleep(0.1)}, repeats=1)["waiting"] < 0.05
+
+
 def test_gmac_and_parameters_of_a_convolution(measure: ModuleType) -> None:
     conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
     assert measure.parameters(conv, None, conv) == 2 * 8 * 3 * 9
@@ -74,23 +81,32 @@ def results() -> dict:
 def report(tmp_path: Path, readme: str) -> subprocess.CompletedProcess[str]:
     (tmp_path / "results.json").write_text(json.dumps(results()))
     (tmp_path / "README.md").write_text(readme)
-    command = [sys.executable, "-m", "benchmarks.report", str(tmp_path / "results.json")]
-    command += ["--readme", str(tmp_path / "README.md"), "--plot", str(tmp_path / "docs" / "scaling.png")]
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "benchmarks.md").write_text(
+        "before\n<!-- benchmarks -->\nold\n<!-- end of benchmarks -->\nafter"
+    )
+    command = [sys.executable, "-m", "benchmarks.report", str(tmp_path / "results.json"), "--root", str(tmp_path)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 def test_the_report_replaces_what_stands_between_its_marks(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="plots need matplotlib (the extra `benchmarks`)")
-    done = report(tmp_path, "before <!-- benchmarks -->old<!-- end of benchmarks --> after")
+    done = report(tmp_path, "before\n<!-- speed: by a command -->\nold\n<!-- end of speed -->\nafter")
     assert done.returncode == 0, done.stderr
-    text = (tmp_path / "README.md").read_text()
+    text = (tmp_path / "docs" / "benchmarks.md").read_text()
     assert text.startswith("before") and text.endswith("after") and "old" not in text
     assert "| s, 4 steps, end to end | 0.50 | 0.12 | 0.17 | 0.25 | 60 | 15.0 | 1.00 |" in text
     assert "| s, 4 steps, end to end, in float32 | 0.50 | 0.25 | 0.33 | 0.50 |" in text, "against the peers in bfloat16"
     assert "| IRN | 123 | 0.12 | 0.17 | 0.25 | 2.0 | 6.00 |" in text
     assert "each further one adds 0.49 of" in text and "1.50 GB with 1, 1.60 GB with 20 faces" in text
-    assert "(docs/scaling.png)" in text
-    assert (tmp_path / "docs" / "scaling.png").read_bytes().startswith(b"\x89PNG")
+    assert "(pictures/scaling.png)" in text
+    assert (tmp_path / "docs" / "pictures" / "scaling.png").read_bytes().startswith(b"\x89PNG")
+    short = (tmp_path / "README.md").read_text()
+    assert short.startswith("before\n<!-- speed: by a command -->\n| one face") and short.endswith("after")
+    assert (
+        "| **CLR-Face**, 4 steps | 0.50 | 0.12 | 15 | 1.0 |" in short
+        and "| CodeFormer | 4.00 | 1.00 | 15 | 1.0 |" in short
+    )
 
 
 def test_a_readme_without_marks_is_left_alone(tmp_path: Path) -> None:
