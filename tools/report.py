@@ -33,6 +33,8 @@ IRN, FEW, MANY, INPUT = "IRN alone", "1 step", "4 steps", "input"
 TITLES = {INPUT: "degraded", "realesrgan": "Real-ESRGAN x4plus"}
 SHOWN = {"PSNR": 2, "SSIM": 3, "LPIPS-VGG": 3, "KID ×1000": 0, "SFace cosine": 3, "dlib cosine": 3}
 """Columns of the card and their digits."""
+ENOUGH = 10
+"""Faces of a set below which figures are only a quick look."""
 
 Content = dict[str, Any]
 """What a report.json holds."""
@@ -53,7 +55,16 @@ def measure(faces: Path, weights: Path, limit: int | None) -> None:
             raise SystemExit(
                 f"Expected to measure all faces with {preset} degradation, but some were left out: see above."
             )
+        _slim(folder / "report.json")
         (folder / "contact.png").unlink()  # the faces of the sets may not be published
+
+
+def _slim(path: Path) -> None:
+    """The same report with five digits and a line for each face: it is kept in git."""
+    content = json.loads(path.read_text(encoding="utf-8"), parse_float=lambda text: float(f"{float(text):.5g}"))
+    faces = ",\n".join(json.dumps(face, separators=(",", ":")) for face in content.pop("faces"))
+    head = json.dumps(content, indent=1, ensure_ascii=False).removesuffix("\n}")
+    path.write_text(f'{head},\n "faces": [\n{faces}\n ]\n}}\n', encoding="utf-8")
 
 
 def read(folder: Path) -> Content:
@@ -76,8 +87,8 @@ def card(standard: Content, mild: Content) -> str:
     settings = standard["settings"]
     return "\n\n".join(
         [
-            f"Faces that were never trained on, degraded from seed {settings['seed']}, restored in "
-            f"{settings['dtype']} on a {settings['device'].upper()}; means, in brackets the change against the "
+            f"{_how_many(standard)}Faces that were never trained on, degraded from seed {settings['seed']}, restored "
+            f"in {settings['dtype']} on a {settings['device'].upper()}; means, in brackets the change against the "
             "degraded input. SFace took part in training, so its cosine flatters; dlib's network did not. The whole "
             "report, with settings and checksums, is `docs/report/report.md`.",
             "### Standard degradation (reduced up to 32 times)",
@@ -91,6 +102,11 @@ def card(standard: Content, mild: Content) -> str:
             table(["set, tone (faces)", "degraded", MANY], list(_tones(standard))),
         ]
     )
+
+
+def _how_many(content: Content) -> str:
+    fewest = min(row["faces"] for row in content["rows"])
+    return "" if fewest >= ENOUGH else f"Only a quick look, at {fewest} faces of each set. "
 
 
 def _columns(content: Content) -> dict[str, int]:
@@ -116,7 +132,7 @@ def _changed(row: Content, before: Content, column: str, digits: int) -> str:
     value = row[column]
     if row is before:
         return f"{value:.{digits}f}"
-    if column.startswith(("LPIPS", "KID")):
+    if column.startswith(("LPIPS", "KID")) and min(value, before[column]) > 0:  # KID of few faces may fall below 0
         return f"{value:.{digits}f} ({value / before[column]:.2f}x)"
     return f"{value:.{digits}f} ({value - before[column]:+.{digits}f})"
 
@@ -167,7 +183,8 @@ def promise(standard: Content) -> str:
     ]
     count = rows[INPUT]["faces"]
     return (
-        f"Measured on {count} faces never trained on ({_set_title(name)[3:]}), heavily degraded; identity by a "
+        f"{'' if count >= ENOUGH else 'Only a quick look. '}Measured on {count} faces never trained on "
+        f"({_set_title(name)[3:]}), heavily degraded; identity by a "
         f"recognition network that took no part in training:\n\n{table(['', *titles], lines)}\n\n"
         "More sets, milder degradation and where it fails: [model card](clrface_core/weights/MODEL_CARD.md), "
         "[report](docs/report/report.md)."
