@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from ..errors import CLRFaceError
 
 RANGES: dict[str, tuple[float, float]] = {
+    "identity": (0, 4096),  # 0: not told who it is
     "n_embed": (1, 2**20),
     "norm_groups": (0, 4096),  # 0: no norms
     "patch": (1, 32),

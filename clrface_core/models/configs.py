@@ -29,7 +29,9 @@ class ModelConfig:
 
 _S = ModelConfig(
     vq=VQConfig(ch=16, ch_mult=(1, 2, 6), num_res_blocks=1, n_embed=16384, norm_groups=0, mid_attention=False),
-    irn=IRNConfig(UNetConfig(widths=(96, 128, 256), blocks=(2, 2, 3)), patch=4, reduce=2),
+    irn=IRNConfig(
+        UNetConfig(widths=(96, 128, 256), blocks=(2, 2, 3), attention=2, identity=128, shared=True), patch=4, reduce=2
+    ),
     refiner=RefinerConfig(UNetConfig(widths=(64, 128, 256), blocks=(2, 2, 3))),
     mask=MaskConfig(maps=1),
 )
@@ -60,7 +62,12 @@ CONFIGS: dict[str, ModelConfig] = {
     ),
     "tiny": ModelConfig(
         vq=VQConfig(ch=8, ch_mult=(1, 1, 1), num_res_blocks=1, n_embed=64, norm_groups=4, mid_attention=False),
-        irn=IRNConfig(UNetConfig(widths=(8, 16), blocks=(1, 1), norm_groups=4, head_channels=16), reduce=2),
+        irn=IRNConfig(
+            UNetConfig(
+                widths=(8, 16), blocks=(1, 1), norm_groups=4, head_channels=8, attention=2, identity=128, shared=True
+            ),
+            reduce=2,
+        ),
         refiner=RefinerConfig(UNetConfig(widths=(8, 16), blocks=(1, 1), norm_groups=4, head_channels=16)),
         mask=MaskConfig(width=4, dilations=(1, 2), maps=1),
         size=64,

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import CLRFaceError
-from .unet import UNet, UNetConfig
+from .unet import Remembered, UNet, UNetConfig
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class IRN(nn.Module):
     """x_I = x_d + enlarge(UNet(reduce(x_d))), pixels to pixels.
 
     Faces are (B,3,H,W) in [0,1], H and W multiples of reduce * patch * 2^(levels-1). The output is not clamped.
+    What photos of the person tell is optional: `identity` (B,D), a recognition network's unit vectors (zeros: unknown),
+    and what the network itself saw of the photos (`remember`). Without them a face gets the blind estimate, to the bit.
     """
 
     def __init__(self, config: IRNConfig) -> None:
@@ -41,20 +43,28 @@ class IRN(nn.Module):
         """The sides of faces are multiples of this."""
         return self.config.reduce * self.config.patch * 2 ** (len(self.config.unet.widths) - 1)
 
-    def change(self, x: Tensor) -> Tensor:
+    def change(self, x: Tensor, *, identity: Tensor | None = None, remembered: Remembered | None = None) -> Tensor:
         """What to add to an already reduced face (B,3,h,w); training at reduced size needs no more."""
-        p = self.config.patch
-        patches = F.pixel_unshuffle(x * 2 - 1, p)
-        return F.pixel_shuffle(self.unet(patches), p)
+        return F.pixel_shuffle(self.unet(self._patches(x), identity=identity, remembered=remembered), self.config.patch)
 
-    def forward(self, x: Tensor) -> Tensor:
-        config, unit = self.config, self.unit
+    def remember(self, photos: Tensor, *, reduced: bool = False) -> Remembered:
+        """What attention sees of aligned reference photos (B,3,H,W) in [0,1]; `reduced`: they are already."""
+        return self.unet.remember(self._patches(photos if reduced else self._reduced(photos)))
+
+    def forward(self, x: Tensor, *, identity: Tensor | None = None, remembered: Remembered | None = None) -> Tensor:
+        unit = self.unit
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % unit or x.shape[3] % unit:
             raise CLRFaceError(
                 f"The IRN expects faces (B,3,H,W) with sides that are multiples of {unit}, got {tuple(x.shape)}: "
                 "resize them."
             )
-        if config.reduce == 1:
-            return x + self.change(x)
-        change = self.change(F.avg_pool2d(x, config.reduce))
+        change = self.change(self._reduced(x), identity=identity, remembered=remembered)
+        if self.config.reduce == 1:
+            return x + change
         return x + F.interpolate(change, size=x.shape[2:], mode="bilinear", align_corners=False)
+
+    def _reduced(self, x: Tensor) -> Tensor:
+        return x if self.config.reduce == 1 else F.avg_pool2d(x, self.config.reduce)
+
+    def _patches(self, x: Tensor) -> Tensor:
+        return F.pixel_unshuffle(x * 2 - 1, self.config.patch)

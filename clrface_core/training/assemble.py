@@ -24,8 +24,22 @@ def assemble(run: Path, model: str, init: Path | None = None, fresh: str = "") -
     """
     start = build(model)
     given = {} if init is None else Parts.load(init).networks
-    networks = start.networks() | {name: network for name, network in given.items() if name != fresh} | trained(run)
+    own = start.networks()
+    kept = {name: grown(network, own[name]) for name, network in given.items() if name != fresh}
+    networks = own | kept | trained(run)
     return Parts(networks, start.name, size=start.size).complete()
+
+
+def grown(given: nn.Module, fresh: nn.Module) -> nn.Module:
+    """The given network, inside a fresh one where that is the same with something added; else as it is.
+
+    What was added keeps its first weights, which by our networks' habit add nothing yet.
+    """
+    old, new = given.state_dict(), fresh.state_dict()
+    if len(old) < len(new) and all(key in new and new[key].shape == value.shape for key, value in old.items()):
+        fresh.load_state_dict(new | old)
+        return fresh
+    return given
 
 
 def trained(run: Path) -> dict[str, Any]:

@@ -16,10 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..degrade import MILD, STANDARD, draw
+from ..degrade import MILD, STANDARD, Degradation, draw
 from ..errors import CLRFaceError
 from ..picture import FACE_SIZE
 from ..shards import read_faces
+from .album import disguised, mates
+from .wear import worn
 
 
 class FaceShards:
@@ -34,6 +36,7 @@ class FaceShards:
         self.sets: dict[str, list[int]] = {}
         for index, face in enumerate(self.faces):
             self.sets.setdefault(face.set_name, []).append(index)
+        self.mates = mates(self.faces)
         self._reduced: dict[tuple[int, int], Tensor] = {}
 
     def __getitem__(self, index: int) -> Tensor:
@@ -162,7 +165,10 @@ class Steps(Dataset[dict[str, Tensor]]):
 
     def picture(self, rng: np.random.Generator, side: int | None = None) -> Tensor:
         """A face as uint8 (3,S,S), at its own resolution, or at `side` where that is less."""
-        index = self.shards.draw(rng, self.mix)
+        return self.stored(self.shards.draw(rng, self.mix), side)
+
+    def stored(self, index: int, side: int | None) -> Tensor:
+        """Picture `index`, as `picture`."""
         return self.shards[index] if side is None else self.shards.reduced(index, side)
 
     def sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -197,19 +203,33 @@ class Pairs(Steps):
     size: side of the faces that the model restores; at a smaller `side` decoded pictures are kept.
 
     mild: the share of pairs drawn from the mild ranges; the standard ones reach those in one pair out of ten.
+    worn: the share of pairs that real photographs' faults come upon first (see `wear`). clean: the share that is not
+        degraded at all: first do no harm.
+    references: the share of pairs with a photo of the person, `reference`; `strangers`: the share with a photo of
+        another. `told`, a number per face, is 1 with any of them; without, the reference is black.
     enlarge: originals of less than `side` px take part, enlarged. Their finest detail is no target: `sharp`, a flag
         per face, is False there. Otherwise they are refused.
     """
 
     def __init__(  # type: ignore[no-untyped-def]
-        self, *args, side: int, size: int, mild: float = 0.0, enlarge: bool = False
+        self,
+        *args,
+        side: int,
+        size: int,
+        mild: float = 0.0,
+        worn: float = 0.0,
+        clean: float = 0.0,
+        references: float = 0.0,
+        strangers: float = 0.0,
+        enlarge: bool = False,
     ) -> None:
         super().__init__(*args)
         self.side, self.size, self.mild, self.enlarge = side, size, mild, enlarge
+        self.worn, self.clean, self.references, self.strangers = worn, clean, references, strangers
 
     def sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        picture = self.picture(rng, self.side if self.side < self.size else None)
-        face = augment(picture.float() / 255, rng, self.augmentation)
+        index = self.shards.draw(rng, self.mix)
+        face = augment(self._face(index), rng, self.augmentation)
         sharp = face.shape[1] >= self.side
         if not sharp and not self.enlarge:
             raise CLRFaceError(
@@ -218,8 +238,33 @@ class Pairs(Steps):
         face = resize(face, self.side)
         ranges = MILD if rng.random() < self.mild else STANDARD
         degradation = draw(ranges, tuple(int(x) for x in rng.integers(2**31, size=2)))
-        degraded = degradation.scaled(self.side / FACE_SIZE).apply(face)
-        return {"clean": degradation.target(face), "degraded": degraded, "sharp": torch.tensor(sharp)}
+        sample = {"clean": degradation.target(face), "sharp": torch.tensor(sharp)}
+        sample["degraded"] = self._degraded(face, degradation, rng)
+        if self.references or self.strangers:
+            sample |= self._reference(index, rng)
+        return sample
+
+    def _face(self, index: int) -> Tensor:
+        return self.stored(index, self.side if self.side < self.size else None).float() / 255
+
+    def _degraded(self, face: Tensor, degradation: Degradation, rng: np.random.Generator) -> Tensor:
+        if rng.random() < self.clean:
+            return degradation.target(face)
+        if rng.random() < self.worn:
+            face = worn(face, rng)
+        return degradation.scaled(self.side / FACE_SIZE).apply(face)
+
+    def _reference(self, index: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """A photo of the person of picture `index`, or of a stranger, or none."""
+        chance = rng.random()
+        if chance >= self.references + self.strangers:
+            return {"reference": torch.zeros(3, self.side, self.side), "told": torch.tensor(0.0)}
+        if chance < self.strangers:
+            index = self.shards.draw(rng, self.mix)
+        elif index in self.shards.mates:
+            index = int(rng.choice(self.shards.mates[index]))
+        photo = disguised(resize(augment(self._face(index), rng, self.augmentation), self.side), rng)
+        return {"reference": photo, "told": torch.tensor(1.0)}
 
 
 def resize(face: Tensor, side: int) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from clrface_core.errors import CLRFaceError
+from clrface_core.models import unet
 from clrface_core.models.configs import CONFIGS
 from clrface_core.models.irn import IRN, IRNConfig
 from clrface_core.models.mask import MaskHead
@@ -100,3 +101,44 @@ def test_wrong_shapes_are_named() -> None:
 def test_unet_without_time_and_with_one_level() -> None:
     unet = shake(UNet(5, 2, UNetConfig(widths=(16,), blocks=(1,), norm_groups=4, head_channels=8), timed=False))
     assert unet(torch.rand(1, 5, 8, 8)).shape == (1, 2, 8, 8)
+
+
+def test_the_doors_for_references_are_shut_without_any() -> None:
+    irn = shake(IRN(TINY.irn))
+    assert isinstance(irn, IRN)
+    faces, photos = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)
+    blind, nobody = irn(faces), torch.zeros(2, 128)
+    remembered = irn.remember(photos)
+    remembered.weight = torch.zeros(2)
+    assert torch.equal(irn(faces, identity=nobody, remembered=remembered), blind)
+
+
+@pytest.mark.parametrize("door", ["identity", "remembered"])
+def test_what_references_tell_reaches_its_own_face_alone(door: str) -> None:
+    irn = shake(IRN(TINY.irn))
+    assert isinstance(irn, IRN)
+    faces, photos = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)
+    remembered, someone = irn.remember(photos), torch.eye(128)[:2]
+    remembered.weight, someone[0] = torch.tensor([0.0, 1.0]), 0
+    told = irn(faces, **{door: {"identity": someone, "remembered": remembered}[door]})
+    change = (told - irn(faces)).abs().amax((1, 2, 3))
+    assert change[0] == 0
+    assert change[1] > 1e-4
+
+
+def test_photos_of_one_face_are_seen_together_in_any_order() -> None:
+    irn = shake(IRN(TINY.irn))
+    assert isinstance(irn, IRN)
+    face, photos = torch.rand(1, 3, 64, 64), torch.rand(3, 3, 64, 64)
+    one, other = (irn(face, remembered=irn.remember(batch).of_one_face()) for batch in (photos, photos.flip(0)))
+    assert torch.allclose(one, other, atol=1e-6)
+    assert not torch.allclose(one, irn(face, remembered=irn.remember(photos[:1])), atol=1e-5)
+
+
+def test_attention_takes_tone_and_contrast_from_the_face() -> None:
+    """A photo's values come with the face's own mean and spread, so a brighter print tells nothing else."""
+    own, other = torch.randn(1, 2, 30, 4), torch.randn(1, 2, 20, 4)
+    matched = unet._with_statistics_of(own, other)
+    torch.testing.assert_close(matched.mean(2), own.mean(2), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(matched.std(2), own.std(2), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(unet._with_statistics_of(own, 3 * other + 1), matched, rtol=1e-3, atol=1e-4)

@@ -1,6 +1,7 @@
 """Stages of a run, and those of a bundle to go on from, become one bundle."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import torch
 
 from clrface_core.errors import CLRFaceError
 from clrface_core.models.bundle import build, save_bundle
-from clrface_core.training.assemble import export
+from clrface_core.models.configs import find_config
+from clrface_core.models.irn import IRN
+from clrface_core.training.assemble import export, grown
 from clrface_core.training.loop import TrainOptions, train
 from clrface_core.training.parts import Parts
 
@@ -60,3 +63,17 @@ def test_export_without_a_trained_mask_has_none(tmp_path: Path, prepare: Callabl
         export(tmp_path, tmp_path / "model.safetensors", "tiny")
     prepare(tmp_path, "refiner")
     assert export(tmp_path, tmp_path / "model.safetensors", "tiny").mask is None
+
+
+def test_a_network_with_something_added_goes_on_from_the_one_without() -> None:
+    torch.manual_seed(0)
+    config = find_config("tiny").irn
+    small = IRN(replace(config, unet=replace(config.unet, attention=1, identity=0, shared=False)))
+    for parameter in small.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    large = grown(small, IRN(config))
+    face = torch.rand(1, 3, 64, 64)
+    assert large.config == config
+    assert torch.equal(large(face), small(face))
+    other = IRN(replace(config, patch=2))
+    assert grown(small, other) is small
