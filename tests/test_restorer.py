@@ -272,12 +272,10 @@ def test_a_match_pulls_its_face_and_no_other(knowing: FaceRestorer, crops: Tenso
     used = [bool(match.used) for match in matches]
     assert used[1] and not all(used)
     assert [torch.equal(*pair) for pair in zip(restored, blind, strict=True)] == [not each for each in used]
-    target = other.embedding
-
-    def near(faces: Tensor) -> float:
-        return float(knowing.embed(knowing.encode(faces))[1] @ target)
-
-    assert near(restored) > near(blind)
+    # Random networks quantise anywhere: what the pull is for shows in the latents.
+    z = knowing.encode(crops)
+    before, after = (knowing.embed(each)[1] @ other.embedding for each in (z, knowing.towards_references(z, matches)))
+    assert float(after) > float(before)
 
 
 def test_keeping_the_estimates_coarse_part_does_not_undo_the_pull(knowing: FaceRestorer, crops: Tensor) -> None:
