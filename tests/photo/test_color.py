@@ -92,9 +92,8 @@ def in_srgb(path: Path) -> np.ndarray:
         if icc is None:
             return np.asarray(image.convert("RGB")).astype(int)
         source, target = ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB")
-        if image.mode not in ("L", "RGB"):
-            image = image.convert("RGB")
-        converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+        plain = image if image.mode in ("L", "RGB") else image.convert("RGB")
+        converted = ImageCms.profileToProfile(plain, source, target, outputMode="RGB")
         assert converted is not None
         return np.asarray(converted).astype(int)
 

@@ -77,6 +77,7 @@ def test_png_texts_are_kept_in_png_and_readable_elsewhere(tmp_path: Path, smooth
     photo = read_photo(tmp_path / "in.png")
     write_photo(tmp_path / "out.png", photo)
     with Image.open(tmp_path / "out.png") as image:
+        assert isinstance(image, PngImagePlugin.PngImageFile)
         assert image.text == {"Author": "Müller", "Title": "写真"}
     for kind in KINDS[1:]:
         write_photo(tmp_path / f"out{kind}", photo)

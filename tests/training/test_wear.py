@@ -1,6 +1,7 @@
 """The faults of real photographs, and photos of a person that are not the picture itself."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,6 +40,6 @@ def test_a_disguised_face_has_none_of_its_pixels_in_place(smooth_picture: Callab
     assert ((photo - face).abs().amax(0) > 1 / 255).float().mean() > 0.7
 
 
-def test_mates_are_the_other_photos_of_a_person(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_mates_are_the_other_photos_of_a_person(tmp_path: Path) -> None:
     keys = ["q-anna-a", "b-1", "q-ben-a", "q-anna-b", "q-anna-c"]
     assert mates([StoredFace(key, tmp_path) for key in keys]) == {0: [3, 4], 3: [0, 4], 4: [0, 3]}
