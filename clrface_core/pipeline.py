@@ -230,7 +230,7 @@ class Restorer:
         """
         line: Line = deque()
         masks = repeat(None) if regions is None else iter(regions)
-        known = self._known(references)
+        known = self.known(references)
         done, seen = 0, 0
 
         def work_down_to(least: int) -> Iterator[Restoration | Exception]:
@@ -301,7 +301,7 @@ class Restorer:
             for row, (face_id, crop, embedding) in enumerate(zip(chosen, crops, embeddings, strict=True))
         ]
 
-    def _known(self, references: References | Iterable[Any] | None) -> References | None:
+    def known(self, references: References | Iterable[Any] | None) -> References | None:
         """The references as faces; what is wrong with some of them is logged."""
         if references is None or isinstance(references, References):
             return references

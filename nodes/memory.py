@@ -96,6 +96,10 @@ class HostDetector:
         """See `Detector`."""
         return self._detector.detect(image, score_threshold)
 
+    def follow(self, image: Tensor, face: Face) -> Face:
+        """See `NetworkDetector.follow`."""
+        return self._detector.follow(image, face)
+
     def look(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """See `NetworkDetector.look`."""
         self.load()

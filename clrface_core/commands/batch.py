@@ -143,7 +143,7 @@ def _record(job: Job, begun: _Begun, first: Outcome, outcomes: Iterator[Outcome]
     except _DoneBefore:
         return record | {"skipped": True, "summary": "done before", "output": str(job.target)}
     except (CLRFaceError, OSError, MemoryError, RuntimeError) as error:
-        return record | {"error": _sentence(error)}
+        return record | {"error": sentence_of(error)}
 
 
 def _write(
@@ -220,7 +220,7 @@ def _is_cut_short(target: Path) -> bool:
     return False
 
 
-def _sentence(error: Exception) -> str:
+def sentence_of(error: Exception) -> str:
     """The error for the user; what is no fault of input, disk or memory is a bug and goes on as it is."""
     from ..precision import ran_out_of_memory
 

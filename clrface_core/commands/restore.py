@@ -1,4 +1,4 @@
-"""`clrface restore`: photos in, the same photos with their faces restored out."""
+"""`clrface restore`: photos and videos in, the same with their faces restored out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import options
+from . import options, video
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -41,6 +41,7 @@ def add_parser(commands: Any) -> None:
     _add_sampling(parser)
     _add_references(parser)
     _add_faces(parser)
+    video.add_options(parser)
     options.add_device(parser)
     parser.add_argument("--dtype", choices=options.DTYPES, help="of the networks (default: the fastest)")
     parser.add_argument("--batch-size", type=options.whole(1), metavar="N", help="faces at once (4, and 1 on a CPU)")
@@ -128,26 +129,45 @@ def _add_faces(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Restore every input; 1 if any failed."""
     from ..errors import CLRFaceError
+    from ..video.writing import Encoding
     from .batch import Batch, run_jobs
     from .console import report
     from .files import check_place, plan
 
+    videos, pictures = video.split(args.inputs, recursive=args.recursive)
     try:
         settings, output = _settings(args), options.output(args)
-        jobs = plan(args.inputs, args.output, recursive=args.recursive, output=output)
+        clips = video.plan_videos(videos, args.output, alone=len(videos) == 1 and not pictures) if videos else []
+        jobs = plan(pictures, args.output, recursive=args.recursive, output=output) if pictures else []
+        _check_video_options(args, len(videos))
     except CLRFaceError as error:
         args.parser.error(str(error))
     check_place(args.output)
-    restorer = _restorer(args, settings)
+    restorer = _restorer(args, settings, bool(clips))
     references = _references(args, restorer)
     made_with = _made_with(args, settings, restorer, references)
     batch = Batch("restoring", output, made_with, quiet=args.quiet, chatty=not (args.quiet or args.json))
     work = partial(_restore_aligned if args.aligned else _restore_photos, restorer, settings, references)
-    records = run_jobs(jobs, work, batch)
+    records = run_jobs(jobs, work, batch) if jobs else []
+    if clips:
+        encoding = Encoding(args.codec, args.crf)
+        records += video.run_videos(args, clips, settings, encoding, restorer, references, made_with)
     if args.json and not report(made_with | {"results": records}):
         return 1
     failed = any(record["error"] for record in records) or (references is not None and references.problems)
     return 1 if failed else 0
+
+
+def _check_video_options(args: argparse.Namespace, videos: int) -> None:
+    """CLRFaceError for options of videos that make no sense."""
+    from ..errors import CLRFaceError
+    from ..video.writing import Encoding
+
+    Encoding(args.codec, args.crf)
+    if args.tracks is not None and videos != 1:
+        raise CLRFaceError(f"Expected one video for --tracks, got {videos}: name one, or leave --tracks out.")
+    if videos and args.aligned:
+        raise CLRFaceError("Expected aligned faces as pictures, got a video: leave --aligned out.")
 
 
 class Settings(NamedTuple):
@@ -170,7 +190,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     return Settings(made(Sampling), made(Detection), made(Blending))
 
 
-def _restorer(args: argparse.Namespace, settings: Settings) -> Restorer:
+def _restorer(args: argparse.Namespace, settings: Settings, videos: bool = False) -> Restorer:
     """All that the pictures need, loaded: a missing file is one error and not one per picture."""
     from ..pipeline import Restorer
 
@@ -180,7 +200,7 @@ def _restorer(args: argparse.Namespace, settings: Settings) -> Restorer:
         dtype=args.dtype,
         detector=args.detector,
         detector_weights=args.detector_weights,
-        identity_net=args.identity_net if settings.sampling.guidance_scale > 0 or args.reference else None,
+        identity_net=args.identity_net if settings.sampling.guidance_scale > 0 or args.reference or videos else None,
         batch_size=args.batch_size,
     )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 
 from ..errors import CLRFaceError
 from ..picture import check_picture
+from .search.closeup import Detections, Pose, detect_at, tilt
 from .search.retinaface import load_retinaface
-from .search.scan import intersection_over_union
+from .search.scan import intersection_over_union, pyramid
 from .search.search import search
 from .search.yunet import load_yunet
 
@@ -115,11 +117,25 @@ class NetworkDetector:
         check_threshold(score_threshold)
         found = search(self.network, image.to(self.device, torch.float32), score_threshold)
         height, width = image.shape[-2:]
-        boxes = found.boxes()
-        boxes = torch.minimum(boxes.clamp(min=-0.5), boxes.new_tensor([width, height, width, height]) - 0.5)
-        rows = zip(boxes.tolist(), found.scores.tolist(), found.landmarks.cpu().numpy(), strict=True)
-        faces = [Face((x0, y0, x1, y1), score, landmarks) for (x0, y0, x1, y1), score, landmarks in rows]
-        return order_faces(face for face in faces if face.area > 0)
+        return order_faces(face for face in _as_faces(found, width, height) if face.area > 0)
+
+    @torch.inference_mode()
+    def follow(self, image: Tensor, face: Face) -> Face:
+        """Where a face that was at about this place is in a picture (3,H,W), by a look at its surroundings only.
+
+        Its score is low where it is no longer there; whose face it is is not asked. Some 20 ms on a CPU.
+        """
+        margin = AROUND * face.size
+        left, top = max(int(face.centre[0] - margin), 0), max(int(face.centre[1] - margin), 0)
+        right, bottom = (math.ceil(at + margin) + 1 for at in face.centre)
+        part = image[:, top:bottom, left:right].to(self.device, torch.float32)
+        if 0 in part.shape:
+            return replace(face, score=0.0)
+        points = torch.from_numpy(face.landmarks).to(part)[None]
+        corner = part.new_tensor([[left, top]])
+        pose = Pose(part.new_tensor([face.centre]) - corner, part.new_tensor([math.sqrt(face.area)]), tilt(points))
+        found = _as_faces(detect_at(self.network, pyramid(part), pose), right - left, bottom - top)
+        return _moved(found[0], left, top)
 
     @torch.inference_mode()
     def look(self, crops: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,6 +144,14 @@ class NetworkDetector:
         best = scores.argmax(1)
         rows = torch.arange(len(best), device=best.device)
         return scores[rows, best], points[rows, best]
+
+
+def _as_faces(found: Detections, width: int, height: int) -> list[Face]:
+    """What was found, its boxes within a picture of this size."""
+    boxes = found.boxes()
+    boxes = torch.minimum(boxes.clamp(min=-0.5), boxes.new_tensor([width, height, width, height]) - 0.5)
+    rows = zip(boxes.tolist(), found.scores.tolist(), found.landmarks.cpu().numpy(), strict=True)
+    return [Face((x0, y0, x1, y1), score, landmarks) for (x0, y0, x1, y1), score, landmarks in rows]
 
 
 DETECTORS: dict[str, Callable[[Path | None], nn.Module]] = {
@@ -158,6 +182,9 @@ NOSE, LEFT_MOUTH, RIGHT_MOUTH = 1, 61, 291
 
 MARGIN = 0.4
 """How much of a box's size is added on each side before its face is looked for."""
+
+AROUND = 1.25
+"""How far from its centre a face is followed to, in sizes of its box."""
 
 LEAST_SHARED = 0.1
 """Intersection over union with its box that a face in it has at least."""

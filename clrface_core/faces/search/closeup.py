@@ -87,7 +87,11 @@ def detect_in_boxes(network: FaceNetwork, levels: list[Level], boxes: Tensor) ->
     pose = Pose(corners.mean(1), (corners[:, 1] - corners[:, 0]).prod(-1).sqrt(), torch.zeros_like(boxes[:, 0]))
     upright = _upright(network, levels, pose)
     pose = upright[upright.scores >= PLAUSIBLE].pose()
-    pose = detect_in_views(network, levels, pose, LARGE).pose()
+    return detect_at(network, levels, detect_in_views(network, levels, pose, LARGE).pose())
+
+
+def detect_at(network: FaceNetwork, levels: list[Level], pose: Pose) -> Detections:
+    """The N faces of about these poses, as several views of each agree on them."""
     # A real face scores as well in the mirror; what only looks like one (a lamp, a spoon) often does not.
     networks = (network, mirrored(network))
     steady = [detect_in_views(each, levels, pose, size) for size in (SMALL, MIDDLE) for each in networks]

@@ -1,0 +1,1 @@
+"""How steady restored videos are: clips of known motion, and measures of what moves in them that should not."""
