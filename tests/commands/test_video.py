@@ -50,7 +50,7 @@ def test_a_video_to_a_file_with_a_report_and_resumed(restore_clip: Restore, tmp_
 def test_a_folder_of_pictures_and_videos(restore_clip: Restore, tmp_path: Path, capsys: Any) -> None:
     clip(tmp_path / "in" / "clip.mp4")
     clip(tmp_path / "in" / "clip.avi.mkv").rename(tmp_path / "in" / "clip.avi")
-    assert restore_clip(tmp_path / "in", "-o", tmp_path / "out") == 0
+    assert restore_clip(tmp_path / "in", "-o", tmp_path / "out", "--strength", "1") == 0
     assert files_in(tmp_path / "out") == ["clip.mp4", "clip.mp4.mp4"]
     assert "6 frames, 1 of 1 tracks restored" in capsys.readouterr().out
 
