@@ -9,10 +9,8 @@ import pytest
 
 from clrface_core.video.kinds import begins_as_video, is_video
 from tests.tiny import files_in, picture
-
-pytest.importorskip("av", reason="PyAV is not installed: it is in the test extra")
-
 from tests.video.conftest import Squares, make_video, packets, scene
+
 
 Restore = Callable[..., int]
 
@@ -70,8 +68,8 @@ def test_files_that_are_not_ours_stay(restore_clip: Restore, tmp_path: Path, cap
 @pytest.mark.parametrize(
     "wrong",
     [
-        ("-o", "out.png"), ("-o", "out.avi"), ("-o", "out.webm", "--codec", "h264", "--quiet"), ("-o", "out", "--aligned"),
-        ("-o", "out", "--codec", "h264", "--crf", "60"),
+        ("-o", "out.png"), ("-o", "out.avi"), ("-o", "out.webm", "--codec", "h264", "--quiet"),
+        ("-o", "out", "--aligned"), ("-o", "out", "--codec", "h264", "--crf", "60"),
     ],
 )  # fmt: skip
 def test_wrong_usage(restore_clip: Restore, tmp_path: Path, wrong: tuple[str, ...], monkeypatch: Any) -> None:

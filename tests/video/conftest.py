@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -15,8 +16,6 @@ from torch import Tensor
 from clrface_core.faces.detect import Face
 from clrface_core.video.reading import converted, full_range
 from tests.tiny import face_at
-
-av = pytest.importorskip("av", reason="PyAV is not installed: it is in the test extra")
 
 TICKS = 12800
 """Of the videos' clock, a second."""
