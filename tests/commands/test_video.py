@@ -11,7 +11,6 @@ from clrface_core.video.kinds import begins_as_video, is_video
 from tests.tiny import files_in, picture
 from tests.video.conftest import Squares, make_video, packets, scene
 
-
 Restore = Callable[..., int]
 
 
