@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -172,8 +173,9 @@ def graph_picture(graph: Path) -> Image.Image:
 
 
 def picture_of(graph: Path) -> Path:
-    """Where the picture of an example graph lies: its number says which."""
-    return PICTURES / f"graph-{graph.name.split()[0]}.png"
+    """Where the picture of an example graph lies: "7 Restore with KSampler" is graph-restore-with-ksampler.png."""
+    words = re.sub(r"^\d+ ", "", graph.stem).lower()
+    return PICTURES / f"graph-{re.sub(r'[^a-z0-9]+', '-', words).strip('-')}.png"
 
 
 def graphs() -> None:
@@ -182,7 +184,7 @@ def graphs() -> None:
         old.unlink()
     for graph in sorted(GRAPHS.glob("*.json")):
         text = PngInfo()
-        text.add_text("workflow", json.dumps(json.loads(graph.read_text(encoding="utf-8"))), zip=False)
+        text.add_text("workflow", json.dumps(json.loads(graph.read_text(encoding="utf-8"))))
         graph_picture(graph).save(picture_of(graph), pnginfo=text, optimize=True)
 
 
