@@ -19,6 +19,7 @@ from clrface_core.models.bundle import build, load_bundle
 from clrface_core.precision import choose_device, choose_dtype
 
 from . import measure, ours, peers
+from .report import SHOWN
 
 STEPS = (1, 2, 4)
 SCALES: dict[str, tuple[Callable[..., ours.Work], tuple[float, ...]]] = {
@@ -52,7 +53,8 @@ def restorers(makers: Makers, repeats: int, weighed: bool) -> list[dict[str, Any
     seconds = measure.medians(works, repeats)
     rows: list[dict[str, Any]] = []
     for name, work in tqdm(works.items(), desc="weigh", disable=not weighed):
-        row = {"name": name, "seconds": seconds[name], "of": {p: seconds[name] / seconds[p] for p in peers.NAMES}}
+        of = {peer: seconds[name] / seconds[peer] for peer in peers.NAMES if peer in seconds}
+        row = {"name": name, "seconds": seconds[name], "of": of}
         if weighed:
             row["gmac"] = measure.gmac(work)
             row["parameters"] = _parameters(name)
@@ -129,6 +131,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="timings of each, of which the median (5)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (torch's choice)")
     parser.add_argument("--quick", action="store_true", help="every part, but once, on short scales, without `base`")
+    parser.add_argument("--short", action="store_true", help="only what the README shows")
     parser.add_argument(
         "--busy", action="store_true", help="count the processor's seconds: for a machine that does other work too"
     )
@@ -151,6 +154,9 @@ def main() -> None:
         args.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
     makers = peer_makers(torch.float32) | our_makers(torch.float32, guided=True)
+    if args.short:
+        keep("float32", restorers({name: makers[name] for name in SHOWN}, repeats, weighed=True))
+        return
     if not args.quick:
         makers["base, 4 steps"] = partial(ours.crop, 4, 0.0, torch.float32, "base")
     keep("float32", restorers(makers, repeats, weighed=True))

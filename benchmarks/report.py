@@ -18,31 +18,35 @@ UNITS = {"faces": "faces in the picture", "megapixels": "megapixels", "frames": 
 
 
 def full(results: dict[str, Any]) -> str:
-    """What docs/benchmarks.md shows."""
+    """What docs/benchmarks.md shows, of what was measured."""
     machine = results["machine"]
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
+    parts = [
+        f"On {machine['cpu']}{gpu}, {machine['threads']} threads, torch {machine['torch']}; {_clock(results)}; "
+        f"medians of up to {results['repeats']} runs that took turns. The others are timed for their forward pass "
+        "at 512 px (Real-ESRGAN: 128 to 512 px); ours is one aligned face, and end to end where it says so: "
+        "detect, align, restore, paste.",
+        "**float32**",
+        _weighed(results["float32"]),
+    ]
+    if "bfloat16" in results:
+        parts += [f"**bfloat16** (CLR-Face by itself chooses {results['chosen']} here)", _timed(results)]
+    if "stages" in results:
+        parts += ["Where the time of one face goes (float32):", _stages(results["stages"])]
+    if "scaling" in results:
+        parts += [_growth(results), f"![Time and memory over faces, pixels, frames and steps]({PLOT[5:]})"]
+    return "\n\n".join(parts)
+
+
+def _growth(results: dict[str, Any]) -> str:
     start, faces = results["beginning"], results["scaling"]["faces"]
     further = (faces[-1]["seconds"] - faces[0]["seconds"]) / (faces[-1]["at"] - faces[0]["at"]) / faces[0]["seconds"]
     weights = ", ".join(f"{peak:.2f} GB with {count}" for count, peak in results["crowd"].items()) + " faces"
-    return "\n\n".join(
-        [
-            f"On {machine['cpu']}{gpu}, {machine['threads']} threads, torch {machine['torch']}; {_clock(results)}; "
-            f"medians of up to {results['repeats']} runs that took turns. The others are timed for their forward pass "
-            "at 512 px (Real-ESRGAN: 128 to 512 px); ours is one aligned face, and end to end where it says so: "
-            "detect, align, restore, paste.",
-            "**float32**",
-            _weighed(results["float32"]),
-            f"**bfloat16** (CLR-Face by itself chooses {results['chosen']} here)",
-            _timed(results),
-            "Where the time of one face goes (float32):",
-            _stages(results["stages"]),
-            "How it grows, at one step. In a picture of 12 megapixels with one face, each further one adds "
-            f"{further:.2f} of the time. A picture of 24 megapixels takes {weights} in it.",
-            f"After the start: {start['import']:.2f} s for the imports where torch is there already, "
-            f"{start['load']:.2f} s to load, and the first restoration takes {start['first'] / start['next']:.1f} "
-            "times as long as the next.",
-            f"![Time and memory over faces, pixels, frames and steps]({PLOT.removeprefix('docs/')})",
-        ]
+    return (
+        "How it grows, at one step. In a picture of 12 megapixels with one face, each further one adds "
+        f"{further:.2f} of the time. A picture of 24 megapixels takes {weights} in it.\n\n"
+        f"After the start: {start['import']:.2f} s for the imports where torch is there already, {start['load']:.2f} s "
+        f"to load, and the first restoration takes {start['first'] / start['next']:.1f} times as long as the next."
     )
 
 
@@ -161,8 +165,9 @@ def main() -> None:
     page, readme, picture = (args.root / name for name in ("docs/benchmarks.md", "README.md", PLOT))
     write(page, "benchmarks", full(results))
     write(readme, "speed", short(results))
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    plot(results["scaling"], picture)
+    if "scaling" in results:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        plot(results["scaling"], picture)
 
 
 if __name__ == "__main__":
