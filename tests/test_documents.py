@@ -189,6 +189,12 @@ def test_the_readme_is_short_and_opens_with_the_picture() -> None:
     assert picture < 12, "before and after are seen without scrolling"
 
 
+def test_the_readme_names_every_node() -> None:
+    nodes = json.loads(text_of(ROOT / "locales" / "en" / "nodeDefs.json")).values()
+    table = text_of(README).partition("## Nodes")[2].partition("\n## ")[0]
+    assert [node["display_name"] for node in nodes if node["display_name"] not in table] == []
+
+
 def test_the_readme_tells_how_to_try_and_how_to_test() -> None:
     restore = next(block for block in fenced(README, "sh") if ".venv/bin/clrface restore samples/" in block)
     marker = "<!-- test command -->"

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from clrface_core import __version__
+from tests.published import published_files
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,18 +29,9 @@ def project() -> Any:
 
 @pytest.fixture(scope="module")
 def published() -> list[str]:
-    """The files that the registry packs: those of git without those of .comfyignore."""
-
-    def listed(*options: str) -> list[str]:
-        command = ["git", "-C", str(ROOT), "ls-files", "-z", *options]
-        done = subprocess.run(command, capture_output=True, check=False)
-        if done.returncode:
-            pytest.skip("no git checkout")
-        return done.stdout.decode().strip("\0").split("\0")
-
-    kept = {*listed("--cached", "--others", "--exclude-standard")}
-    behind = {*listed("--cached", "--others", "--ignored", f"--exclude-from={ROOT / '.comfyignore'}")}
-    return sorted(name for name in kept - behind if (ROOT / name).is_file())
+    if shutil.which("git") is None:
+        pytest.skip("no git on this machine")
+    return published_files()
 
 
 def test_the_version_is_one(project: Any) -> None:
@@ -82,7 +74,7 @@ def test_the_classifiers_name_systems_accelerators_and_tested_pythons(project: A
 def test_the_pack_has_what_it_needs_and_no_tests(published: list[str]) -> None:
     for name in ("__init__.py", "nodes/__init__.py", "js/clrface.js", "requirements.txt", "pyproject.toml", "LICENSE"):
         assert name in published
-    for folder in ("clrface_core/weights/", "workflows/", "subgraphs/", "locales/zh/", "samples/"):
+    for folder in ("clrface_core/weights/", "workflows/", "subgraphs/", "locales/zh/", "samples/", "js/docs/"):
         assert any(name.startswith(folder) for name in published), folder
     left = [
         name for name in published if re.match(r"(tests|tools|benchmarks|docs|\.ci|\.github)/|.*test_\w+\.py", name)

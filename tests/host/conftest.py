@@ -19,6 +19,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.published import published_files
+
 ROOT = Path(__file__).resolve().parents[2]
 START, RUN = 900, 900
 """Seconds to wait for the server, and for one graph: a busy machine of two cores takes its time."""
@@ -117,18 +119,13 @@ def host(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hos
 
 
 def lay_out(base: Path) -> None:
-    """The folders of a ComfyUI, the pack as a clone has it, a node for tests, and the sample pictures as input."""
+    """The folders of a ComfyUI, the pack as the registry unpacks it, a node for tests, the samples as input."""
     for name in ("custom_nodes", "input", "output", "temp", "user", "models"):
         (base / name).mkdir(exist_ok=True)
-    files = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    ).stdout.split("\0")  # fmt: skip
-    for name in filter(None, files):
-        if (ROOT / name).is_file():
-            target = base / "custom_nodes" / "clr-face" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target)
+    for name in published_files():
+        target = base / "custom_nodes" / "clr-face" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target)
     shutil.copy2(Path(__file__).parent / "odd_pictures.py", base / "custom_nodes")
     for picture in (ROOT / "samples").glob("*.jpg"):
         shutil.copy2(picture, base / "input")
