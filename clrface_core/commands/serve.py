@@ -154,6 +154,10 @@ def build(restorer: Restorer, folder: Path) -> Any:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio
 
+    def take(visit: Visit, upload: str | None) -> Any:
+        ready = visit.take(upload).photo is not None
+        return visit, gradio.Button(interactive=ready)
+
     def go(visit: Visit, fidelity: float, as_needed: bool, strength: float) -> Any:
         pictures, words, file = restore(restorer, folder, visit, fidelity, None if as_needed else strength)
         return pictures, words, gradio.DownloadButton(value=str(file), interactive=True), visit
@@ -171,13 +175,13 @@ def build(restorer: Restorer, folder: Path) -> Any:
                 fidelity = gradio.Slider(0, 1, 0.8, step=0.05, label="Fidelity: 0 sharpest, 1 closest to the photo")
                 as_needed = gradio.Checkbox(True, label="Leave good faces as they are")
                 strength = gradio.Slider(0, 1, 1, step=0.05, label="Strength", visible=False)
-                start = gradio.Button("Restore", variant="primary")
+                start = gradio.Button("Restore", variant="primary", interactive=False)
             with gradio.Column(scale=2):
                 slider = gradio.ImageSlider(label="Before and after", format="png", max_height=640, buttons=[])
                 words = gradio.Markdown()
                 download = gradio.DownloadButton("Download", interactive=False)
-        photo.upload(told(Visit.take), [visit, photo], visit)
-        photo.clear(told(Visit.take), [visit, photo], visit)
+        photo.upload(told(take), [visit, photo], [visit, start])
+        photo.clear(told(take), [visit, photo], [visit, start])
         references.upload(told(Visit.refer_to), [visit, references], visit)
         references.clear(told(Visit.refer_to), [visit, references], visit)
         as_needed.change(lambda on: gradio.Slider(visible=not on), as_needed, strength)

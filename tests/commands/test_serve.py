@@ -105,7 +105,6 @@ def test_the_page_in_a_browser(address: str, tmp_path: Path, request: pytest.Fix
         tab.goto(address)
         tab.locator("input[type=file]").first.set_input_files(photo)
         tab.get_by_text("old photo.jpg").first.wait_for()
-        tab.wait_for_timeout(1000)
         tab.get_by_label("Leave good faces as they are").uncheck()
         tab.get_by_role("button", name="Restore", exact=True).click()
         tab.get_by_text("1 of 1 faces restored.").wait_for()
