@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -173,9 +172,8 @@ def graph_picture(graph: Path) -> Image.Image:
 
 
 def picture_of(graph: Path) -> Path:
-    """Where the picture of an example graph lies: "7 Restore with KSampler" is graph-restore-with-ksampler.png."""
-    words = re.sub(r"^\d+ ", "", graph.stem).lower()
-    return PICTURES / f"graph-{re.sub(r'[^a-z0-9]+', '-', words).strip('-')}.png"
+    """Where the picture of an example graph lies: its number says which."""
+    return PICTURES / f"graph-{graph.name.split()[0]}.png"
 
 
 def graphs() -> None:

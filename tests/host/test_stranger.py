@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PICTURE = ROOT / "docs" / "pictures" / "graph-restore-faces.png"
+PICTURE = ROOT / "docs" / "pictures" / "graph-1.png"
 
 DROP = """([name, content]) => {
     const bytes = Uint8Array.from(atob(content), character => character.charCodeAt(0));
