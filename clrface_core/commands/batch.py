@@ -26,14 +26,17 @@ from ..errors import CLRFaceError
 from ..photo import (
     Photo,
     as_photo,
-    read_frames,
+    content_of,
+    frames_of_file,
+    photo_of_file,
     read_note,
     read_photo,
     remove_leftovers,
     write_frames,
     write_photo,
 )
-from ..photo.opening import read_bytes, shown
+from ..photo.opening import shown
+from ..storage import make_folder, plain_errors
 from .console import complain, say
 from .files import Job, Output
 
@@ -73,24 +76,41 @@ def run_jobs(jobs: Sequence[Job], work: Work, batch: Batch) -> list[dict[str, An
     Also "skipped" where --resume found it done, and "frames_left_out". Progress goes to standard error where that is a
     terminal. A line per result on standard output is made of the record's "summary".
     """
-    for folder in {job.target.parent for job in jobs if job.target is not None}:
-        remove_leftovers(folder)
+    remove_leftovers_of(jobs, set())
     records = []
-    shows = not batch.quiet and sys.stderr is not None and sys.stderr.isatty()
-    stream = sys.stderr if shows else io.StringIO()
-    with tqdm(total=len(jobs), desc=batch.verb, unit="picture", disable=not shows, file=stream) as bar:
-        begun: deque[_Begun] = deque()
-        outcomes = work(_items(jobs, batch, begun, bar), bar)
-        start = time.perf_counter()
-        for job in jobs:
-            first = next(outcomes)
-            record = _record(job, begun.popleft(), first, outcomes, batch)
-            record["seconds"] = round(time.perf_counter() - start, 3)
-            start = time.perf_counter()
-            _tell(job, record, batch)
+    with progress_bar(len(jobs), batch) as bar:
+        for job, record in zip(jobs, each_record(jobs, work, batch, bar), strict=True):
+            tell(job, record, batch)
             records.append(record)
             bar.update()
     return records
+
+
+def remove_leftovers_of(jobs: Sequence[Job], known: set[Path]) -> None:
+    """What killed runs have left in the folders of the results, but for `known` ones, to which they are added."""
+    for folder in {job.target.parent for job in jobs if job.target is not None} - known:
+        remove_leftovers(folder)
+        known.add(folder)
+
+
+def progress_bar(pictures: int, batch: Batch) -> tqdm:
+    """On standard error, where that is a terminal."""
+    shows = not batch.quiet and sys.stderr is not None and sys.stderr.isatty()
+    stream = sys.stderr if shows else io.StringIO()
+    return tqdm(total=pictures, desc=batch.verb, unit="picture", disable=not shows, file=stream)
+
+
+def each_record(jobs: Sequence[Job], work: Work, batch: Batch, bar: tqdm) -> Iterator[dict[str, Any]]:
+    """Do one job after the other, and say what became of it: see `run_jobs`; "summary" is still in the record."""
+    begun: deque[_Begun] = deque()
+    outcomes = work(_items(jobs, batch, begun, bar), bar)
+    start = time.perf_counter()
+    for job in jobs:
+        first = next(outcomes)
+        record = _record(job, begun.popleft(), first, outcomes, batch)
+        record["seconds"] = round(time.perf_counter() - start, 3)
+        yield record
+        start = time.perf_counter()
 
 
 @dataclass(frozen=True)
@@ -125,10 +145,11 @@ def _begin(job: Job, batch: Batch) -> tuple[str, list[Photo]]:
     """The note that the result will bear, and the pictures to be done; `_DoneBefore` where there is nothing to do."""
     if job.target is None:
         raise CLRFaceError(job.problem)
-    note = _made_from(job, batch)
+    data = content_of(job.source)
+    note = _made_from(job.source.name, data, batch)
     if _is_done(job.target, note, batch.output):
         raise _DoneBefore
-    return note, _read(job.source, batch.output.frames)
+    return note, _read(shown(job.source), data, batch.output.frames)
 
 
 def _record(job: Job, begun: _Begun, first: Outcome, outcomes: Iterator[Outcome], batch: Batch) -> dict[str, Any]:
@@ -152,7 +173,7 @@ def _write(
     """Write the results of a job; what its record should say besides the output."""
     assert job.target is not None
     writing: dict[str, Any] = {"quality": output.quality, "strip_metadata": output.strip_metadata, "note": begun.note}
-    job.target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(job.target.parent)
     if len(results) > 1:
         write_frames(job.target, [as_photo(result) for result, _ in results], **writing)
         extras = [extra for _, extra in results]
@@ -162,7 +183,8 @@ def _write(
     return extra | ({"frames_left_out": begun.left_out} if begun.left_out else {})
 
 
-def _tell(job: Job, record: dict[str, Any], batch: Batch) -> None:
+def tell(job: Job, record: dict[str, Any], batch: Batch) -> None:
+    """Tell the user what became of a job; takes the summary out of its record."""
     summary = record.pop("summary", None)
     if record["error"] is not None:
         complain(f"clrface: {shown(job.source)}: {record['error']}")
@@ -174,28 +196,29 @@ def _tell(job: Job, record: dict[str, Any], batch: Batch) -> None:
         complain(f"clrface: {shown(job.source)}: {frames} left out: --frames all takes them too.")
 
 
-def _read(source: Path, frames: str) -> list[Photo]:
+def _read(name: str, data: bytes, frames: str) -> list[Photo]:
     """The picture, or all frames of it."""
     try:
-        return list(read_frames(source)) if frames == "all" else [read_photo(source)]
+        return list(frames_of_file(name, data)) if frames == "all" else [photo_of_file(name, data)]
     except (CLRFaceError, MemoryError, OSError):
         raise
     except Exception as error:  # whatever a reader trips over is the file's fault and ends none of the other jobs
         raise CLRFaceError(f"Expected a whole picture, got a damaged one ({type(error).__name__}: {error}).") from error
 
 
-def _made_from(job: Job, batch: Batch) -> str:
+def _made_from(name: str, data: bytes, batch: Batch) -> str:
     """What the result is made from, as one number: the input's content and name, settings, model, program."""
     how = {key: value for key, value in asdict(batch.output).items() if key not in ("overwrite", "resume")}
-    parts = [__version__, job.source.name, how, dict(batch.made_with)]
+    parts = [__version__, name, how, dict(batch.made_with)]
     text = json.dumps(parts, sort_keys=True, default=str).encode()
-    return hashlib.sha256(hashlib.sha256(read_bytes(job.source)).digest() + text).hexdigest()
+    return hashlib.sha256(hashlib.sha256(data).digest() + text).hexdigest()
 
 
 def _is_done(target: Path, note: str, output: Output) -> bool:
     """Whether --resume finds the result there. CLRFaceError where a file is in the way that clrface did not write."""
-    if not target.exists():
-        return False
+    with plain_errors(target):
+        if not target.exists():
+            return False
     found = read_note(target)
     if found is not None:
         return output.resume and found == (note, True)
@@ -209,7 +232,8 @@ def _is_done(target: Path, note: str, output: Output) -> bool:
 
 def _is_cut_short(target: Path) -> bool:
     """Whether a file begins as a picture of ours and does not go on to its end."""
-    data = target.read_bytes()
+    with plain_errors(target):
+        data = target.read_bytes()
     if data.startswith(BEGINNINGS[0]) and not data.endswith(END_OF_PNG):  # the pixels may be whole, the note is gone
         return True
     if not data or data.startswith(BEGINNINGS) or data[4:8] == b"ftyp":

@@ -7,11 +7,15 @@ import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..errors import CLRFaceError
 from ..photo import FOREIGN_SUFFIXES, FRAMED, SUFFIXES, WRITTEN, count_frames_of, read_note
 from ..photo.opening import shown
+from ..storage import is_remote, list_files, plain_errors
+
+NONE_INSIDE = "Expected pictures in this folder, found none: name another{deeper}."
+DEEPER = ", or add --recursive for those in sub-folders"
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ def reference_photos(inputs: Sequence[Path], place: Path, *, recursive: bool = F
 def check_place(output: Path) -> None:
     """CLRFaceError unless something can be written at `output`, so that this is known before the work is done."""
     _refuse_impossible(output)
+    if is_remote(output):  # what may be written there is known when it is
+        return
     place = output.absolute()
     while not place.exists() and place != place.parent:
         place = place.parent
@@ -118,11 +124,12 @@ def _is_for_one_file(place: Path, output: Output) -> bool:
 
 def _refuse_impossible(place: Path) -> None:
     try:
-        place.stat()
+        with plain_errors(place):
+            place.stat()
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+        reason = error.strerror or error if isinstance(error, OSError) else error
         if not isinstance(error, (NotADirectoryError, PermissionError)):  # `check_place` has words for these
             raise CLRFaceError(
                 f"Expected an output that can exist, got {shown(place)} ({reason}): change -o."
@@ -132,11 +139,12 @@ def _refuse_impossible(place: Path) -> None:
 def _status(path: Path) -> str:
     """ "file", "folder" or "nothing"; else words for what it is."""
     try:
-        mode = path.stat().st_mode
+        with plain_errors(path):
+            mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return "nothing"
     except OSError as error:
-        return f"a path that cannot be read ({error.strerror})"
+        return f"a path that cannot be read ({error.strerror or error})"
     except ValueError:
         return "a path that no file can have"
     if stat.S_ISDIR(mode):
@@ -151,7 +159,7 @@ def _pictures(inputs: Sequence[Path], place: Path, recursive: bool) -> Iterator[
         if status == "nothing":
             yield path, "Expected a picture or a folder, found nothing there: check the path."
         elif status == "folder":
-            yield from _inside(path, place, recursive)
+            yield from (_inside_remote if is_remote(path) else _inside)(path, place, recursive)
         elif status != "file":
             yield path, f"Expected a picture or a folder, got {status}: check the path."
         elif path.suffix.lower() in FOREIGN_SUFFIXES:
@@ -180,8 +188,7 @@ def _inside(folder: Path, place: Path, recursive: bool) -> Iterator[tuple[Path, 
         files = [file for file in files if read_note(file) is None]
     yield from sorted(problems)
     if not files and not problems:
-        deeper = "" if recursive else ", or add --recursive for those in sub-folders"
-        yield folder, f"Expected pictures in this folder, found none: name another{deeper}."
+        yield folder, NONE_INSIDE.format(deeper="" if recursive else DEEPER)
     for file in sorted(files):
         if file.suffix.lower() in FOREIGN_SUFFIXES:
             yield file, _foreign(file)
@@ -189,6 +196,26 @@ def _inside(folder: Path, place: Path, recursive: bool) -> Iterator[tuple[Path, 
             yield file, f"Expected a picture, got {status}: check it."
         else:
             yield file, file.parent.relative_to(folder)
+
+
+def _inside_remote(folder: Path, place: Path, recursive: bool) -> Iterator[tuple[Path, Path | str]]:
+    """`_inside` of a folder that is listed at once: to ask about each of a million files would take hours."""
+    try:
+        names = list_files(folder, recursive=recursive)
+    except OSError as error:
+        yield folder, f"Expected a readable folder, got {error.strerror or error}."
+        return
+    results, inside = str(place), f"{folder}/"
+    names = [name for name in names if _is_named_picture(PurePosixPath(name).name)]
+    if results.startswith(inside):
+        names = [name for name in names if not name.startswith(f"{results.removeprefix(inside)}/")]
+    elif results == str(folder):
+        names = [name for name in names if read_note(folder / name) is None]
+    if not names:
+        yield folder, NONE_INSIDE.format(deeper="" if recursive else DEEPER)
+    for name in names:
+        file = folder / name
+        yield file, _foreign(file) if file.suffix.lower() in FOREIGN_SUFFIXES else Path(name).parent
 
 
 def _is_named_picture(name: str) -> bool:
@@ -250,6 +277,8 @@ def _sparing(job: Job, sources: dict[tuple[int, int] | Path, Path]) -> Job:
 
 def _identity(path: Path) -> tuple[int, int] | Path:
     """What makes two paths the same file, also where names ignore case."""
+    if is_remote(path):
+        return path
     try:
         status = path.stat()
     except (OSError, ValueError):

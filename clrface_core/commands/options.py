@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ..errors import CLRFaceError
+from ..storage import as_path
 
 if TYPE_CHECKING:
     from .files import Output
@@ -63,10 +67,22 @@ def automatic(text: str) -> float | None:
 
 
 def path(text: str) -> Path:
-    """An argument type: a path, which an empty text (a variable that is not set) is not."""
+    """An argument type: a path or URL, which an empty text (a variable that is not set) is not."""
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError(f"expected a file or folder, got {text!r}")
-    return Path(text)
+    try:
+        return as_path(text)
+    except CLRFaceError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def cluster(text: str) -> str:
+    """An argument type: the address of a Ray cluster."""
+    if text not in ("auto", "local") and re.fullmatch(r"(ray://)?[\w.\-\[\]:]+:\d+", text) is None:
+        raise argparse.ArgumentTypeError(
+            f"expected an address such as HOST:6379, auto or local, got {text!r}: without one, put --ray last"
+        )
+    return text
 
 
 def add_files(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..storage import is_remote
 from . import options, video
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ..faces.select import Detection
     from ..pipeline import Restoration, Restorer
     from ..references import Match, References
-    from .batch import Item, Outcome
+    from .batch import Item, Outcome, Work
 
 DETECTORS = ("yunet", "retinaface_mobile0.25", "retinaface_resnet50")
 ORDERS = ("area", "left-right", "top-bottom", "score")
@@ -47,6 +48,30 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--batch-size", type=options.whole(1), metavar="N", help="faces at once (4, and 1 on a CPU)")
     parser.add_argument("--model", type=Path, metavar="FILE", help="model file instead of the bundled one")
     options.add_report(parser)
+    _add_archive(parser)
+
+
+def _add_archive(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("archives", "Many photos over several workers; see docs/archives.md.")
+    group.add_argument(
+        "--ray", nargs="?", const="", type=options.cluster, metavar="ADDRESS",
+        help="work on a Ray cluster: the one at HOST:PORT; without an address the one that runs, or a new one here",
+    )  # fmt: skip
+    group.add_argument(
+        "--workers", type=options.whole(1), metavar="N",
+        help="at most so many workers (as many as the cluster has room for; without Ray: 2 threads)",
+    )  # fmt: skip
+    group.add_argument(
+        "--worker-cpus", type=options.whole(1), default=1, metavar="N", help="CPUs that a worker on Ray has (1)"
+    )
+    group.add_argument(
+        "--worker-gpus", type=options.number(0), metavar="X",
+        help="GPUs that a worker on Ray has, or the part of one (1 where the cluster has any)",
+    )  # fmt: skip
+    group.add_argument(
+        "--report", type=options.path, metavar="FILE",
+        help="Parquet file with a row per photo (on Ray: clrface-report.parquet beside the results)",
+    )  # fmt: skip
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -143,19 +168,45 @@ def run(args: argparse.Namespace) -> int:
     except CLRFaceError as error:
         args.parser.error(str(error))
     check_place(args.output)
-    restorer = _restorer(args, settings, bool(clips))
-    references = _references(args, restorer)
-    made_with = _made_with(args, settings, restorer, references)
+    if _is_archive(args):
+        from ..archive.run import run as run_archive
+
+        return run_archive(args, jobs, output)
+    loaded = load(args, videos=bool(clips))
+    made_with = loaded.made_with
     batch = Batch("restoring", output, made_with, quiet=args.quiet, chatty=not (args.quiet or args.json))
-    work = partial(_restore_aligned if args.aligned else _restore_photos, restorer, settings, references)
-    records = run_jobs(jobs, work, batch) if jobs else []
+    records = run_jobs(jobs, loaded.work, batch) if jobs else []
     if clips:
         encoding = Encoding(args.codec, args.crf)
-        records += video.run_videos(args, clips, settings, encoding, restorer, references, made_with)
+        records += video.run_videos(args, clips, settings, encoding, loaded.restorer, loaded.references, made_with)
     if args.json and not report(made_with | {"results": records}):
         return 1
-    failed = any(record["error"] for record in records) or (references is not None and references.problems)
+    failed = any(record["error"] for record in records) or (loaded.references and loaded.references.problems)
     return 1 if failed else 0
+
+
+def _is_archive(args: argparse.Namespace) -> bool:
+    """Whether the work is for several workers: then `archive` does it."""
+    asked = any(each is not None for each in (args.ray, args.report, args.workers))
+    return asked or any(is_remote(each) for each in (*args.inputs, args.output))
+
+
+class Loaded(NamedTuple):
+    """All that the pictures need, and what decides their results."""
+
+    restorer: Restorer
+    references: References | None
+    work: Work
+    made_with: dict[str, Any]
+
+
+def load(args: argparse.Namespace, *, videos: bool = False) -> Loaded:
+    """Everything that the arguments name: a missing file is one error and not one per picture."""
+    settings = _settings(args)
+    restorer = _restorer(args, settings, videos)
+    references = _references(args, restorer)
+    work = partial(_restore_aligned if args.aligned else _restore_photos, restorer, settings, references)
+    return Loaded(restorer, references, work, _made_with(args, settings, restorer, references))
 
 
 def _check_video_options(args: argparse.Namespace, videos: int) -> None:
@@ -166,6 +217,8 @@ def _check_video_options(args: argparse.Namespace, videos: int) -> None:
     Encoding(args.codec, args.crf)
     if args.tracks is not None and videos != 1:
         raise CLRFaceError(f"Expected one video for --tracks, got {videos}: name one, or leave --tracks out.")
+    if videos and _is_archive(args):
+        raise CLRFaceError("Expected photos for an archive, got a video: restore videos in a run of their own.")
     if videos and args.aligned:
         raise CLRFaceError("Expected aligned faces as pictures, got a video: leave --aligned out.")
 
@@ -191,7 +244,6 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _restorer(args: argparse.Namespace, settings: Settings, videos: bool = False) -> Restorer:
-    """All that the pictures need, loaded: a missing file is one error and not one per picture."""
     from ..pipeline import Restorer
 
     return Restorer.load(
@@ -213,8 +265,9 @@ def _references(args: argparse.Namespace, restorer: Restorer) -> References | No
 
     if not args.reference:
         return None
+    photos = reference_photos(args.reference, args.output, recursive=args.recursive)
     found = restorer.reference_faces(
-        reference_photos(args.reference, args.output, recursive=args.recursive),
+        [str(photo) if is_remote(photo) else photo for photo in photos],
         Detection(score_threshold=args.score_threshold),
         threshold=args.reference_threshold,
         scale=args.reference_scale,

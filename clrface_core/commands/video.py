@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CLRFaceError
+from ..storage import is_remote
 from ..video.kinds import CONTAINERS, SUFFIXES, is_video
 from .options import number
 
@@ -48,7 +49,9 @@ def split(inputs: Sequence[Path], *, recursive: bool) -> tuple[list[tuple[Path, 
     videos: list[tuple[Path, Path]] = []
     others: list[Path] = []
     for path in inputs:
-        if path.is_dir():
+        if is_remote(path):  # where folders are listed once, by whoever looks for pictures
+            others.append(path)
+        elif path.is_dir():
             inside = _videos_in(path, recursive)
             videos += [(each, each.parent.relative_to(path)) for each in inside]
             if not inside or _has_more(path, recursive):

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ..errors import CLRFaceError
+from ..storage import is_remote, plain_errors
 from .formats import FORMATS
 from .png import damaged_chunk
 
@@ -156,22 +157,30 @@ def damaged(name: object, error: BaseException) -> str:
 def read_bytes(path: Path) -> bytes:
     """The content of a picture file; CLRFaceError where there is none to read."""
     try:
-        if path.is_dir():
-            raise CLRFaceError(f"Expected a picture file, got the folder {path}: name the pictures in it.")
-        if path.exists() and not path.is_file():  # reading a pipe or a device may never end
-            raise CLRFaceError(f"Expected a picture file, got {path}, a pipe or device: save its content as a file.")
-        data = path.read_bytes()
+        if not is_remote(path):  # where each question would be a request
+            _check_kind(path)
+        with plain_errors(path):
+            data = path.read_bytes()
     except FileNotFoundError:
         raise CLRFaceError(f"Expected a picture file, found nothing at {shown(path)}: check the name.") from None
     except CLRFaceError:
         raise
     except OSError as error:
-        raise CLRFaceError(f"Expected a readable file, got {shown(path)} ({error.strerror}): check it.") from error
+        raise CLRFaceError(
+            f"Expected a readable file, got {shown(path)} ({error.strerror or error}): check it."
+        ) from error
     except ValueError:  # a NUL
         raise CLRFaceError(f"Expected a path, got {shown(path)}, which no file can have: check the name.") from None
     if not data:
         raise CLRFaceError(f"Expected a picture file, got {path} with 0 bytes: copy or export it again.")
     return data
+
+
+def _check_kind(path: Path) -> None:
+    if path.is_dir():
+        raise CLRFaceError(f"Expected a picture file, got the folder {path}: name the pictures in it.")
+    if path.exists() and not path.is_file():  # reading a pipe or a device may never end
+        raise CLRFaceError(f"Expected a picture file, got {path}, a pipe or device: save its content as a file.")
 
 
 def shown(path: object) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..errors import CLRFaceError
+from ..storage import as_path
 from .decode import to_photo
 from .formats import FOREIGN_SUFFIXES
 from .opening import damaged, open_header, read_bytes, shown, strict_pillow
@@ -25,7 +26,7 @@ def read_photo(path: str | Path) -> Photo:
     Raises CLRFaceError where there is no such file, it is no picture, is damaged or cut short, holds more than
     MAX_PIXELS, has values of an unknown range, or needs a package that is not installed (HEIC, JPEG XL).
     """
-    return photo_of_file(shown(path), _content(Path(path)))
+    return photo_of_file(shown(path), content_of(path))
 
 
 def photo_of_file(name: object, data: bytes) -> Photo:
@@ -41,10 +42,14 @@ def read_frames(path: str | Path) -> Iterator[Photo]:
 
     Each is as `read_photo` would give it, with its `duration` where the file is an animation. CLRFaceError likewise.
     """
-    name, data = shown(path), _content(Path(path))
+    yield from frames_of_file(shown(path), content_of(path))
+
+
+def frames_of_file(name: object, data: bytes) -> Iterator[Photo]:
+    """The Photos in the bytes of a file, see `read_frames`."""
     count = count_frames(open_header(name, data)) if unusual_photo(name, data) is None else 1
     if count == 1:
-        yield read_photo(path)
+        yield photo_of_file(name, data)
         return
     image = open_header(name, data)
     for number in range(count):
@@ -61,15 +66,16 @@ def read_frames(path: str | Path) -> Iterator[Photo]:
 def count_frames_of(path: str | Path) -> int:
     """How many frames or pages a picture file holds; 1 also where it cannot be read."""
     try:
-        data = _content(Path(path))
+        data = content_of(path)
         unusual = unusual_photo(path, data)
         return count_frames(open_header(path, data)) if unusual is None else 1
     except CLRFaceError:
         return 1
 
 
-def _content(path: Path) -> bytes:
+def content_of(path: str | Path) -> bytes:
     """The bytes of the file. A camera's raw file looks like a TIFF, of which one would get the small preview only."""
+    path = as_path(path)
     if path.suffix.lower() in FOREIGN_SUFFIXES and path.is_file():
         raise CLRFaceError(
             f"Expected a picture as JPEG, PNG, WebP, TIFF or the like, got {shown(path)}: export it as one of these."

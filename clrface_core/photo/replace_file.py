@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 
 from ..errors import CLRFaceError
+from ..storage import as_path, is_remote, plain_errors, write_whole
 from .opening import shown
 from .png import SIGNATURE, chunk
 
@@ -33,27 +34,37 @@ def replace_file(path: Path, data: bytes, note: str | None = None) -> None:
     """
     if note is not None:
         data = _with_note(data, note)
-    temporary = path.with_name(f".clrface-{HOST}-{os.getpid()}-{secrets.token_hex(8)}.tmp")
+    try:
+        (write_whole if is_remote(path) else _replace)(path, data)
+    except (OSError, ValueError) as error:
+        reason = error.strerror or error if isinstance(error, OSError) else error
+        raise CLRFaceError(
+            f"Expected to write {shown(path)}, which failed ({reason}): "
+            "choose a file name in an existing folder that has room and that you may write to."
+        ) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = temporary_beside(path)
     try:
         with open(temporary, "xb") as file:
             file.write(data)
         os.replace(temporary, path)
-    except BaseException as error:
+    except BaseException:
         with contextlib.suppress(OSError, ValueError):
             temporary.unlink()
-        if isinstance(error, (OSError, ValueError)):
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise CLRFaceError(
-                f"Expected to write {shown(path)}, which failed ({reason}): "
-                "choose a file name in an existing folder that has room and that you may write to."
-            ) from error
         raise
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name for a file that is not complete yet, by which `remove_leftovers` knows it."""
+    return path.with_name(f".clrface-{HOST}-{os.getpid()}-{secrets.token_hex(8)}.tmp")
 
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed runs have left in a folder; never the files of a process that is still there."""
     try:
-        names = os.listdir(folder)
+        names = [] if is_remote(folder) else os.listdir(folder)
     except OSError:
         return
     for name in names:
@@ -89,7 +100,9 @@ def _with_note(data: bytes, note: str) -> bytes:
 def read_note(path: str | Path) -> tuple[str, bool] | None:
     """The note in a file, and whether all the rest is still as it was written; None where there is no note."""
     try:
-        data = Path(path).read_bytes()
+        path = as_path(path)
+        with plain_errors(path):
+            data = path.read_bytes()
     except (OSError, ValueError):
         return None
     place = data.rfind(NOTE_MARK, max(0, len(data) - MAX_NOTE))

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import CLRFaceError
+from ..storage import as_path
 from .encode import encode, encode_frames
 from .formats import FRAMED, WRITTEN
 from .photo import Metadata, Photo
@@ -36,7 +37,7 @@ def write_photo(
     Raises CLRFaceError where the name has another ending, the place cannot be written, the format cannot hold the
     picture (transparency in JPEG, sides too long), or values are NaN.
     """
-    path = Path(path)
+    path = as_path(path)
     kind = kind_of(path, WRITTEN)
     if isinstance(photo, Tensor):
         single = photo.ndim == 3 and photo.shape[0] == 1
@@ -59,12 +60,13 @@ def write_frames(
     Those of an animation last as long as their `duration`, 100 ms where they have none, and it repeats for ever.
     See `write_photo` for the rest.
     """
-    kind = kind_of(Path(path), FRAMED)
+    path = as_path(path)
+    kind = kind_of(path, FRAMED)
     if not photos:
         raise CLRFaceError("Expected at least one frame to write, got none: pass the frames of a picture.")
     if strip_metadata:
         photos = [replace(photo, metadata=Metadata()) for photo in photos]
-    replace_file(Path(path), encode_frames(photos, kind, _checked(quality)), note)
+    replace_file(path, encode_frames(photos, kind, _checked(quality)), note)
 
 
 def kind_of(path: Path, kinds: dict[str, str]) -> str:

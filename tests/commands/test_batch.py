@@ -284,7 +284,7 @@ def test_frames_are_said_to_be_left_out_or_all_done(tmp_path: Path, capsys: Any)
 def test_a_reader_that_fails_in_any_way_ends_one_job_and_a_bug_ends_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def reader(path: Path) -> Any:
+    def reader(name: str, data: bytes) -> Any:
         raise ZeroDivisionError("in a decoder")
 
     def broken(items: Any, bar: Any) -> Any:
@@ -297,7 +297,7 @@ def test_a_reader_that_fails_in_any_way_ends_one_job_and_a_bug_ends_all(
     work = Batch("testing", Output(), {}, quiet=True, chatty=False)
     with pytest.raises(AttributeError):
         run_jobs(jobs, broken, work)
-    monkeypatch.setattr(batch_module, "read_photo", reader)
+    monkeypatch.setattr(batch_module, "photo_of_file", reader)
     records = run_jobs(jobs, same, work)
     assert "ZeroDivisionError" in records[0]["error"] and "found nothing" in records[1]["error"]
 
