@@ -23,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--comfyui-python", type=Path, help="the Python with ComfyUI's requirements; else this one")
     group.addoption("--screenshots", type=Path, help="a folder in which the browser tests leave what they saw")
     group.addoption("--metric-weights", type=Path, help="the folder that tools/import_metric_weights.py wrote")
+    group.addoption("--ray", action="store_true", help="start Ray clusters on this machine and restore photos on them")
     group.addoption("--update-schemas", action="store_true", help="write the snapshot of the nodes' schemas anew")
 
 

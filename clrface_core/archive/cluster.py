@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import pickle
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,7 @@ def connected(address: str | None) -> Iterator[Any]:
         yield ray
         return
     try:
-        ray.init(address=address, logging_level=logging.ERROR, include_dashboard=None if address else False)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         raise CLRFaceError(
             f"Expected a Ray cluster at {address or 'the address in RAY_ADDRESS'}, could not join it ({error}): "
@@ -81,11 +82,11 @@ class Cluster:
             )
         self.count = limit or self._room
 
-    def ask(self, question: Callable[[], Any]) -> Any:
-        """The answer of a process that has what a worker has. Its CLRFaceError is raised here."""
+    def ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
+        """What a function says in a process that has what a worker has. Its CLRFaceError is raised here."""
         task = self._ray.remote(num_cpus=self._share.cpus, num_gpus=self._share.gpus)(question)
         try:
-            return self._ray.get(task.remote())
+            return self._ray.get(task.remote(*arguments))
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, CLRFaceError) else error from None
 
@@ -112,7 +113,9 @@ class Cluster:
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         context.max_errored_blocks = -1
-        with data.DataContext.current(context):
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        with data.DataContext.current(context), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # max_task_retries has no other place before Ray 2.64
             rows = [{"number": number, "job": pickle.dumps(job)} for number, job in jobs.items()]
             done = data.from_items(rows, override_num_blocks=-(-len(rows) // size)).map_batches(
                 _Actor,

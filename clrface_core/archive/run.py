@@ -58,7 +58,7 @@ def _begun(args: Namespace, jobs: Sequence[Job]) -> Iterator[tuple[dict[str, Any
     with connected(args.ray or None) as ray:
         cluster = Cluster(ray, _share(args, ray.cluster_resources()), args.workers)
         arguments, threads = portable(args) | {"quiet": True}, args.worker_cpus
-        made_with = cluster.ask(partial(_made_with, arguments, threads))
+        made_with = cluster.ask(_made_with, arguments, threads)
         for sentence in (*(() if args.quiet else _told_of(made_with, "notes")), *_told_of(made_with, "problems")):
             complain(f"clrface: {sentence}")
         arguments["dtype"] = made_with["dtype"]  # chosen once, so that all results are of one kind

@@ -39,8 +39,8 @@ class Worker:
         self, arguments: Mapping[str, Any], threads: int | None = None, made_with: Mapping[str, Any] | None = None
     ) -> None:
         args = Namespace(**arguments)
-        if threads is not None:
-            torch.set_num_threads(threads)
+        self._threads = threads
+        self._take_threads()
         self.loaded = restore.load(args)
         self.name = f"{socket.gethostname()}/{os.getpid()}"
         if made_with is not None and (other := _differing(made_with, self.loaded.made_with)):
@@ -53,10 +53,16 @@ class Worker:
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[Record]:
         """Do the jobs; results are there, whole, when their records come."""
+        self._take_threads()
         remove_leftovers_of(jobs, self._tidied)
         with progress_bar(len(jobs), self._batch) as bar:
             for record in each_record(jobs, self.loaded.work, self._batch, bar):
                 yield record | {"worker": self.name}
+
+    def _take_threads(self) -> None:
+        """The number is remembered by each thread that calls: the last bits of results depend on it."""
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)
 
 
 def portable(args: Namespace) -> dict[str, Any]:

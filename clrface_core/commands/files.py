@@ -72,7 +72,7 @@ def plan(inputs: Sequence[Path], place: Path, *, recursive: bool = False, output
         if isinstance(below, str):
             jobs.append(Job(source, problem=below))
         else:
-            target = place if to_file else place / below / f"{source.stem}{_ending(source, output)}"
+            target = place if to_file else place / (below / f"{source.stem}{_ending(source, output)}").as_posix()
             jobs.append(_sparing(Job(source, target), sources))
     return [_sparing(job, sources) for job in _distinct(jobs)]
 
