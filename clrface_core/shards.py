@@ -1,4 +1,5 @@
-"""The one reader of aligned faces, for training and evaluation: tar shards, folders of pictures, single pictures.
+"""The one reader of aligned faces, for training and evaluation: tar shards, folders of pictures, single pictures, on
+this machine or where a URL says.
 
 What can be told from names and headers is told when faces are read, in one sentence, and not hours later when one
 is drawn. Files stay in memory compressed, some tens of kilobytes a face; they are decoded on demand.
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from .errors import CLRFaceError
 from .photo.formats import FORMATS, SUFFIXES, is_picture
+from .storage import as_path, is_remote, list_files, plain_errors
 
 SMALLEST, LARGEST = 64, 4096
 """Sides of a face, in pixels."""
@@ -55,17 +57,20 @@ class StoredFace:
     def content(self) -> bytes:
         """The picture's file as it is. CLRFaceError where there is none, or one of more than MOST_BYTES."""
         try:
-            length = self.path.stat().st_size if self.length is None else self.length
+            with plain_errors(self.path):
+                length = self.path.stat().st_size if self.length is None else self.length
             if length > MOST_BYTES:
                 raise CLRFaceError(
                     f"Expected a picture of at most {MOST_BYTES >> 20} MB, got {self.place} with "
                     f"{length / 2**20:.0f} MB: save it smaller or leave it out."
                 )
-            with self.path.open("rb") as file:
+            with plain_errors(self.path), self.path.open("rb") as file:
                 file.seek(self.start)
                 return file.read(length)
         except OSError as error:
-            raise CLRFaceError(f"Expected a picture at {self.place}, could not read it ({error.strerror}).") from error
+            raise CLRFaceError(
+                f"Expected a picture at {self.place}, could not read it ({error.strerror or error})."
+            ) from error
 
     def check(self) -> None:
         """CLRFaceError unless the file's header is that of a square picture of SMALLEST to LARGEST px."""
@@ -121,7 +126,8 @@ def find_faces(data: Path | str | Sequence[Path | str]) -> list[StoredFace]:
     In the order of the paths, and by name in each; what has no suffix of a picture, and hidden files, do not count.
     CLRFaceError where a path is missing, a shard is damaged, a key comes twice, or there is no picture at all.
     """
-    paths = [Path(data)] if isinstance(data, (str, Path)) else [Path(path) for path in data]
+    several = isinstance(data, Sequence) and not isinstance(data, str)
+    paths = [as_path(path) for path in (data if several else [data])]  # type: ignore[union-attr,list-item]
     faces = [face for path in paths for face in _list(path)]
     if not faces:
         names = ", ".join(map(str, paths))
@@ -143,7 +149,7 @@ def _list(path: Path) -> list[StoredFace]:
     if not path.is_dir():
         return [StoredFace(path.stem, path)] if is_picture(path) else _list_shard(path)
     faces = []
-    for file in sorted(path.iterdir()):
+    for file in _inside(path):
         if is_picture(file):
             faces.append(StoredFace(file.stem, file))
         elif file.suffix.lower() == ".tar" and not file.name.startswith("."):
@@ -151,10 +157,20 @@ def _list(path: Path) -> list[StoredFace]:
     return faces
 
 
+def _inside(folder: Path) -> list[Path]:
+    if not is_remote(folder):
+        return sorted(folder.iterdir())
+    try:
+        return [folder / name for name in list_files(folder, recursive=False)]
+    except OSError as error:
+        raise CLRFaceError(f"Expected a readable folder at {folder}, got {error.strerror or error}.") from error
+
+
 def _list_shard(path: Path) -> list[StoredFace]:
     """By the headers alone: nothing of what a shard claims to hold is read."""
+    mode = "r:"  # not a compressed one: its members could not be found again
     try:
-        with tarfile.open(path, "r:") as tar:  # not a compressed one: its members could not be found again
+        with plain_errors(path), path.open("rb") as file, tarfile.open(fileobj=file, mode=mode) as tar:
             members = sorted((member for member in tar if _is_face(member)), key=lambda member: member.name)
             end = _block_at(tar)
     except (OSError, tarfile.TarError) as error:

@@ -42,6 +42,24 @@ def refusal(read: Callable[[], object]) -> str:
     return text
 
 
+def test_a_store_gives_the_same_faces(tmp_path: Path) -> None:
+    pytest.importorskip("upath", reason="needs universal-pathlib, of the extras `ray` and `test`")
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    members = {f"b-{seed}.png": picture(seed=seed) for seed in range(3)}
+    memory.pipe_file("/faces/shards/x.tar", shard(tmp_path / "x.tar", members).read_bytes())
+    memory.pipe_file("/faces/single/a-1.png", picture(seed=9))
+    try:
+        faces = read_faces(["memory://faces/shards", "memory://faces/single/a-1.png"])
+        assert [face.key for face in faces] == ["b-0", "b-1", "b-2", "a-1"]
+        assert [face.content for face in faces] == [*members.values(), picture(seed=9)]
+        assert faces[0].place == "memory://faces/shards/x.tar (b-0.png)"
+        assert "at memory://faces/none, found nothing" in refusal(lambda: read_faces("memory://faces/none"))
+    finally:
+        memory.store.clear()
+
+
 def test_shards_folders_and_pictures_give_the_same_faces(tmp_path: Path) -> None:
     files = {"b-2.png": picture(seed=2), "b-1.webp": picture(kind="WEBP", seed=1), "README.txt": b"of this set"}
     folder = tmp_path / "folder"

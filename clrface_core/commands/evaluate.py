@@ -39,7 +39,7 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.set_defaults(run=run)
     parser.add_argument(
-        "--data", nargs="+", required=True, type=Path, metavar="SHARD|DIR",
+        "--data", nargs="+", required=True, type=options.path, metavar="SHARD|DIR",
         help="clean aligned faces: tar shards, or folders of pictures or shards",
     )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the report")

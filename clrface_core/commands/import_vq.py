@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="the first stage, or a whole checkpoint (.safetensors)")
     parser.add_argument("--run", dest="folder", required=True, type=Path, metavar="DIR", help="the run folder")
     parser.add_argument(
-        "--data", nargs="+", required=True, type=Path, metavar="SHARD",
+        "--data", nargs="+", required=True, type=options.path, metavar="SHARD",
         help="tar shards of aligned faces, which give the latents' scale",
     )  # fmt: skip
     options.add_device(parser)

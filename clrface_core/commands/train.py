@@ -58,10 +58,10 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 def _add_stage(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run_stage)
     parser.add_argument(
-        "--data", nargs="+", required=True, type=Path, metavar="SHARD", help="tar shards of aligned faces"
+        "--data", nargs="+", required=True, type=options.path, metavar="SHARD", help="tar shards of aligned faces"
     )
     parser.add_argument(
-        "--val", nargs="+", default=[], type=Path, metavar="SHARD", help="shards held out, for the curves"
+        "--val", nargs="+", default=[], type=options.path, metavar="SHARD", help="shards held out, for the curves"
     )
     parser.add_argument("--run", dest="folder", required=True, type=Path, metavar="DIR", help="the run folder")
     _add_config(parser)

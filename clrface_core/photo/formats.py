@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..storage import as_path
+
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000", "HEIF", "JXL")
 """What is read, by Pillow's names; the last two through packages of their own, see `plugins`."""
 
@@ -33,5 +35,5 @@ FRAMED = {
 
 def is_picture(path: str | Path) -> bool:
     """Whether the path is a file that is named as a picture. Hidden files are not; the content is not looked at."""
-    path = Path(path)
+    path = as_path(path)
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
