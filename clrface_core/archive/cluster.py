@@ -116,14 +116,16 @@ class Cluster:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         with data.DataContext.current(context), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # max_task_retries has no other place before Ray 2.64
-            rows = [{"number": number, "job": pickle.dumps(job)} for number, job in jobs.items()]
-            done = data.from_items(rows, override_num_blocks=-(-len(rows) // size)).map_batches(
+            numbers = list(jobs)
+            chunks = [numbers[start : start + size] for start in range(0, len(numbers), size)]
+            rows = [{"chunk": pickle.dumps([(number, jobs[number]) for number in chunk])} for chunk in chunks]
+            done = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
                 _Actor,
                 fn_constructor_args=(load, alone),
                 compute=data.ActorPoolStrategy(
                     min_size=1, max_size=self.count, initial_size=min(self.count, self._room)
                 ),
-                batch_size=size,
+                batch_size=1,
                 num_cpus=self._share.cpus,
                 num_gpus=self._share.gpus,
                 max_task_retries=RETRIES,
@@ -133,20 +135,19 @@ class Cluster:
 
 
 class _Actor:
-    """A worker as Ray Data calls it: with columns, for columns."""
+    """A worker as Ray Data calls it: with columns, of one row here, for columns."""
 
     def __init__(self, load: Load, alone: bool) -> None:
         self._work, self._alone = load(), alone
 
     def __call__(self, rows: Mapping[str, Any]) -> Iterator[dict[str, list[Any]]]:
-        jobs = [pickle.loads(job) for job in rows["job"]]
-        numbers = [int(number) for number in rows["number"]]
+        numbers, jobs = zip(*pickle.loads(rows["chunk"][0]), strict=True)
         try:
             for number, record in zip(numbers, self._work(jobs), strict=True):
                 yield {"number": [number], "record": [json.dumps(record)]}
         except Exception as error:
-            if not self._alone:  # the whole chunk is done again, one by one
+            if not self._alone:  # its jobs are done again, one by one
                 raise
             said = f"Expected to restore it, got a fault of the program ({type(error).__name__}: {error}): report it."
             record = {"input": str(jobs[0].source), "output": None, "error": said}
-            yield {"number": numbers, "record": [json.dumps(record)]}
+            yield {"number": list(numbers), "record": [json.dumps(record)]}

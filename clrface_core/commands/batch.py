@@ -36,7 +36,7 @@ from ..photo import (
     write_photo,
 )
 from ..photo.opening import shown
-from ..storage import make_folder, plain_errors
+from ..storage import is_remote, make_folder, plain_errors
 from .console import complain, say
 from .files import Job, Output
 
@@ -88,7 +88,8 @@ def run_jobs(jobs: Sequence[Job], work: Work, batch: Batch) -> list[dict[str, An
 
 def remove_leftovers_of(jobs: Sequence[Job], known: set[Path]) -> None:
     """What killed runs have left in the folders of the results, but for `known` ones, to which they are added."""
-    for folder in {job.target.parent for job in jobs if job.target is not None} - known:
+    targets = (job.target for job in jobs if job.target is not None and not is_remote(job.target))
+    for folder in {target.parent for target in targets} - known:
         remove_leftovers(folder)
         known.add(folder)
 

@@ -78,7 +78,7 @@ def path(text: str) -> Path:
 
 def cluster(text: str) -> str:
     """An argument type: the address of a Ray cluster."""
-    if text not in ("auto", "local") and re.fullmatch(r"(ray://)?[\w.\-\[\]:]+:\d+", text) is None:
+    if text not in ("auto", "local") and re.fullmatch(r"[\w.\-\[\]:]+:\d+", text) is None:
         raise argparse.ArgumentTypeError(
             f"expected an address such as HOST:6379, auto or local, got {text!r}: without one, put --ray last"
         )

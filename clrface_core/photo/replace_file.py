@@ -64,7 +64,7 @@ def temporary_beside(path: Path) -> Path:
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed runs have left in a folder; never the files of a process that is still there."""
     try:
-        names = [] if is_remote(folder) else os.listdir(folder)
+        names = os.listdir(folder)
     except OSError:
         return
     for name in names:

@@ -24,7 +24,7 @@ PHOTOS = 48
 
 
 def test_addresses() -> None:
-    for text in ("auto", "local", "10.0.0.1:6379", "head.example:6379", "ray://head:10001", "[::1]:6379"):
+    for text in ("auto", "local", "10.0.0.1:6379", "head.example:6379", "[::1]:6379"):
         assert options.cluster(text) == text
     for text in ("in/", "photo.jpg", "s3://bucket/in", "head", ""):
         with pytest.raises(ArgumentTypeError, match="put --ray last"):
