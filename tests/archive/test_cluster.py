@@ -2,17 +2,19 @@
 
 import json
 import os
+import pickle
 import signal
 import threading
 import uuid
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from clrface_core.archive.cluster import Cluster, Share, connected
+from clrface_core.archive.cluster import Cluster, Share, _Actor, connected
 from clrface_core.archive.worker import Worker
 from clrface_core.commands import options
 from clrface_core.commands.files import Job
@@ -47,6 +49,45 @@ def test_a_worker_that_would_give_other_results_is_refused(tiny_file: Path, tmp_
     Worker(arguments, made_with=made_with)
     with pytest.raises(CLRFaceError, match="Expected the same clrface, dtype on all machines"):
         Worker(arguments, made_with=made_with | {"clrface": "0.0.1", "dtype": "bfloat16"})
+
+
+def jobs_named(*names: str) -> list[Job]:
+    return [Job(Path(name)) for name in names]
+
+
+def work(jobs: Any) -> Iterator[dict[str, Any]]:
+    for job in jobs:
+        if job.source.name == "faulty":
+            raise ZeroDivisionError
+        yield {"input": str(job.source), "output": "there", "error": None}
+
+
+def test_chunks_to_records() -> None:
+    def records(alone: bool, *names: str) -> dict[int, dict[str, Any]]:
+        chunk = pickle.dumps(list(enumerate(jobs_named(*names), 7)))
+        answers = list(_Actor(lambda: work, alone)({"chunk": [chunk]}))
+        return {number: json.loads(text) for each in answers for number, text in zip(*each.values(), strict=True)}
+
+    assert {number: record["input"] for number, record in records(False, "a", "b").items()} == {7: "a", 8: "b"}
+    with pytest.raises(ZeroDivisionError):
+        records(False, "a", "faulty", "b")
+    assert "got a fault of the program (ZeroDivisionError: )" in records(True, "faulty")[7]["error"]
+
+
+def test_what_is_missing_is_done_alone_and_then_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk of which one job is heard of twice, another only when alone, and the last never."""
+    passes: list[tuple[bool, list[int]]] = []
+
+    def one_pass(self: Cluster, jobs: Any, load: Any, *, alone: bool) -> Iterator[tuple[int, dict[str, Any]]]:
+        passes.append((alone, sorted(jobs)))
+        heard = [1] if alone else [0, 0]
+        yield from ((number, {"error": None}) for number in heard)
+
+    monkeypatch.setattr(Cluster, "_pass", one_pass)
+    cluster = Cluster(SimpleNamespace(nodes=lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}]), Share())
+    done = list(cluster.each(jobs_named("a", "b", "c"), lambda: work))
+    assert [number for number, _ in done] == [0, 1, 2] and passes == [(False, [0, 1, 2]), (True, [1, 2])]
+    assert "Expected a worker to outlive this picture, lost 4 over it" in done[2][1]["error"]
 
 
 @pytest.fixture(scope="module")
