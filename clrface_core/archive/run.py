@@ -55,7 +55,7 @@ def _begun(args: Namespace, jobs: Sequence[Job]) -> Iterator[tuple[dict[str, Any
         worker = Worker(vars(args))
         yield worker.loaded.made_with, Threads(args.workers or THREADS).each(jobs, worker)
         return
-    with connected(args.ray or None) as ray:
+    with connected(None if args.ray is True else args.ray) as ray:
         cluster = Cluster(ray, _share(args, ray.cluster_resources()), args.workers)
         arguments, threads = portable(args) | {"quiet": True}, args.worker_cpus
         made_with = cluster.ask(_made_with, arguments, threads)

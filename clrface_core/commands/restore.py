@@ -54,7 +54,7 @@ def add_parser(commands: Any) -> None:
 def _add_archive(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("archives", "Many photos over several workers; see docs/archives.md.")
     group.add_argument(
-        "--ray", nargs="?", const="", type=options.cluster, metavar="ADDRESS",
+        "--ray", nargs="?", const=True, type=options.cluster, metavar="ADDRESS",
         help="work on a Ray cluster: the one at HOST:PORT; without an address the one that runs, or a new one here",
     )  # fmt: skip
     group.add_argument(

@@ -16,6 +16,7 @@ import pytest
 
 from clrface_core.archive.cluster import Cluster, Share, _Actor, connected
 from clrface_core.archive.worker import Worker
+from clrface_core.cli import build_parser
 from clrface_core.commands import options
 from clrface_core.commands.files import Job
 from clrface_core.errors import CLRFaceError
@@ -33,6 +34,14 @@ def test_addresses() -> None:
             options.cluster(text)
 
 
+def test_ray_without_an_address_comes_last() -> None:
+    parser = build_parser()
+    assert parser.parse_args(["restore", "in", "-o", "out", "--ray"]).ray is True
+    assert parser.parse_args(["restore", "in", "-o", "out", "--ray", "head:6379"]).ray == "head:6379"
+    with pytest.raises(SystemExit):
+        parser.parse_args(["restore", "--ray", "in", "-o", "out"])
+
+
 def test_room_for_workers() -> None:
     machine = {"CPU": 16.0, "GPU": 2.0}
     assert [Share(1).fits(machine), Share(3).fits(machine), Share(32).fits(machine)] == [16, 5, 0]
@@ -41,8 +50,6 @@ def test_room_for_workers() -> None:
 
 
 def test_a_worker_that_would_give_other_results_is_refused(tiny_file: Path, tmp_path: Path) -> None:
-    from clrface_core.cli import build_parser
-
     said = ("restore", "a.jpg", "-o", tmp_path, "--model", tiny_file, "--device", "cpu", "--dtype", "float32")
     arguments = vars(build_parser().parse_args([str(each) for each in said]))
     made_with = Worker(arguments).loaded.made_with
