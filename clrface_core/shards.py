@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -126,8 +127,8 @@ def find_faces(data: Path | str | Sequence[Path | str]) -> list[StoredFace]:
     In the order of the paths, and by name in each; what has no suffix of a picture, and hidden files, do not count.
     CLRFaceError where a path is missing, a shard is damaged, a key comes twice, or there is no picture at all.
     """
-    several = isinstance(data, Sequence) and not isinstance(data, str)
-    paths = [as_path(path) for path in (data if several else [data])]  # type: ignore[union-attr,list-item]
+    several = data if isinstance(data, Sequence) and not isinstance(data, str) else [data]
+    paths = [as_path(path) for path in several]  # type: ignore[arg-type]
     faces = [face for path in paths for face in _list(path)]
     if not faces:
         names = ", ".join(map(str, paths))
@@ -168,9 +169,8 @@ def _inside(folder: Path) -> list[Path]:
 
 def _list_shard(path: Path) -> list[StoredFace]:
     """By the headers alone: nothing of what a shard claims to hold is read."""
-    mode = "r:"  # not a compressed one: its members could not be found again
     try:
-        with plain_errors(path), path.open("rb") as file, tarfile.open(fileobj=file, mode=mode) as tar:
+        with plain_errors(path), path.open("rb") as file, _opened(file) as tar:
             members = sorted((member for member in tar if _is_face(member)), key=lambda member: member.name)
             end = _block_at(tar)
     except (OSError, tarfile.TarError) as error:
@@ -180,6 +180,11 @@ def _list_shard(path: Path) -> list[StoredFace]:
     if end != bytes(tarfile.BLOCKSIZE):  # tarfile takes any unreadable header for the end
         raise CLRFaceError(f"Expected a whole tar shard at {path}, but it is damaged or cut short: get it anew.")
     return [StoredFace(Path(m.name).stem, path, m.name, m.offset_data, m.size) for m in members]
+
+
+def _opened(file: IO[bytes]) -> tarfile.TarFile:
+    """Not compressed: its members could not be found again."""
+    return tarfile.open(fileobj=file, mode="r:")
 
 
 def _is_face(member: tarfile.TarInfo) -> bool:
