@@ -128,7 +128,7 @@ def find_faces(data: Path | str | Sequence[Path | str]) -> list[StoredFace]:
     CLRFaceError where a path is missing, a shard is damaged, a key comes twice, or there is no picture at all.
     """
     several = data if isinstance(data, Sequence) and not isinstance(data, str) else [data]
-    paths = [as_path(path) for path in several]  # type: ignore[arg-type]
+    paths = [as_path(path) for path in several]
     faces = [face for path in paths for face in _list(path)]
     if not faces:
         names = ", ".join(map(str, paths))
