@@ -1,4 +1,4 @@
-"""CLR-Face Identity Guidance: core's samplers pulled towards the person in the estimate."""
+"""CLR-Face Identity Guidance: core's samplers pulled towards the person in the estimate, or in other photos."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..clrface_core.diffusion.guidance import IdentityGuidance
 from ..clrface_core.errors import CLRFaceError
 from .sampling import FaceModel
 from .tensors import latent_masks
-from .types import CATEGORY
+from .types import CATEGORY, References
 
 
 class IdentityGuidanceNode(io.ComfyNode):
@@ -25,7 +25,8 @@ class IdentityGuidanceNode(io.ComfyNode):
             display_name="CLR-Face Identity Guidance",
             category=CATEGORY,
             description=(
-                "Lets every sampler of ComfyUI pull the face towards the person in the estimate of 'IRN Init'.\n"
+                "Lets every sampler of ComfyUI pull the face towards the person in the estimate of 'IRN Init', "
+                "or in references.\n"
                 "Other patches of the MODEL stay; the guidance acts after cfg."
             ),
             search_aliases=["identity guidance", "keep identity", "face similarity guidance", "post cfg"],
@@ -62,6 +63,12 @@ class IdentityGuidanceNode(io.ComfyNode):
                     optional=True,
                     tooltip="Where guidance may act.\nFrom 'Identity Mask'; without one the model's own is used.",
                 ),
+                References.Input(
+                    "references",
+                    optional=True,
+                    tooltip="Other photos of the people, from 'Reference Faces'.\nA face that matches some is pulled "
+                    "towards them, every other one towards its estimate. Their own scale is not used here.",
+                ),
             ],
             outputs=[
                 io.Model.Output(
@@ -78,6 +85,7 @@ class IdentityGuidanceNode(io.ComfyNode):
         start_percent: float,
         end_percent: float,
         mask: Tensor | None = None,
+        references: Any = None,
     ) -> io.NodeOutput:
         if not isinstance(getattr(core_model, "model", None), FaceModel):
             raise CLRFaceError(
@@ -89,7 +97,7 @@ class IdentityGuidanceNode(io.ComfyNode):
             levels = core_model.get_model_object("model_sampling")
             span = levels.percent_to_sigma(end_percent), levels.percent_to_sigma(start_percent)
             guided.set_model_sampler_post_cfg_function(
-                Guide(core_model.model, guidance_scale, span, mask), disable_cfg1_optimization=False
+                Guide(core_model.model, guidance_scale, span, mask, references), disable_cfg1_optimization=False
             )
         return io.NodeOutput(guided)
 
@@ -97,8 +105,16 @@ class IdentityGuidanceNode(io.ComfyNode):
 class Guide:
     """The post-CFG patch: moves the clean latents of each step, between two noise levels."""
 
-    def __init__(self, model: FaceModel, scale: float, span: tuple[float, float], mask: Tensor | None) -> None:
+    def __init__(
+        self,
+        model: FaceModel,
+        scale: float,
+        span: tuple[float, float],
+        mask: Tensor | None,
+        references: Any = None,
+    ) -> None:
         self._model, self._scale, self._span, self._mask = model, scale, span, mask
+        self._references = references
         self._known: Tensor | None = None
         self._guidance: IdentityGuidance | None = None
 
@@ -120,6 +136,10 @@ class Guide:
             faces = self._model.host.faces(len(known), guided=True)
             z_i, z_d = known.to(faces.device).chunk(2, dim=1)
             mask = faces.mask(z_d, z_i) if self._mask is None else latent_masks(self._mask, z_i)
-            self._guidance = faces.guidance(z_i, mask, self._scale)
+            targets = faces.embed(z_i)
+            for row, match in enumerate(faces.match(z_i, self._references)):
+                if match.target is not None:
+                    targets[row] = match.target.to(targets)
+            self._guidance = faces.guidance(z_i, mask, self._scale, targets)
             self._known = known
         return self._guidance

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from ..clrface_core.errors import CLRFaceError
 from ..clrface_core.fidelity import keep_estimate
+from ..clrface_core.restorer import add_pull
 from .progress import Progress
 from .sampler import fidelity_input
 from .sampling import conditioning
-from .tensors import FACE_IDS, as_pictures, blank, check_image, latents_of
+from .tensors import FACE_IDS, as_pictures, blank, blind_of, check_image, latents_of
 from .types import CATEGORY, Alignment, model_input
+from .upstream import check_upstream
 from .vae import HostVAE
 
 
@@ -136,6 +138,7 @@ class VQDecode(io.ComfyNode):
                 "With the estimate, what is coarse comes from it."
             ),
             search_aliases=["vae decode face", "vqgan decode", "clr face decode"],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             inputs=[
                 model_input(),
                 io.Latent.Input("latent", tooltip="Latents, refined or not.\nFrom 'Latent Refine Sampler'."),
@@ -158,8 +161,11 @@ class VQDecode(io.ComfyNode):
     def execute(
         cls, model: Any, latent: dict[str, Any], quantise: bool, fidelity: float, estimate: Tensor | None = None
     ) -> io.NodeOutput:
-        z = latents_of(latent, model.bundle.vq.config.embed_dim)
-        image = HostVAE(model).decode_latents(z, quantise=quantise)
+        check_upstream(cls.hidden)
+        channels = model.bundle.vq.config.embed_dim
+        z, blind = latents_of(latent, channels), blind_of(latent, channels)
+        vae = HostVAE(model)
+        image = vae.decode_latents(z, quantise=quantise)
         if estimate is None or not len(image):
             return io.NodeOutput(image)
         check_image(estimate, "estimate")
@@ -168,8 +174,15 @@ class VQDecode(io.ComfyNode):
                 f"Expected estimates {tuple(image.shape)} as the latents decode to, got {tuple(estimate.shape)}: "
                 "connect those of the same 'IRN Init', or none."
             )
+        rows = [] if blind is None else [row for row in range(len(z)) if not torch.equal(z[row], blind[row])]
+        unpulled = {}
+        if blind is not None:
+            unpulled = dict(zip(rows, vae.decode_latents(blind[rows], quantise=quantise), strict=True))
         for index, face in enumerate(image):
-            known = estimate[index % len(estimate)]  # as ComfyUI repeats a batch of latents
-            kept = keep_estimate(as_pictures(face)[None], as_pictures(known)[None], fidelity)
+            known = as_pictures(estimate[index % len(estimate)])[None]  # as ComfyUI repeats a batch of latents
+            seen, without = (as_pictures(each)[None] for each in (face, unpulled.get(index, face)))
+            kept = keep_estimate(without, known, fidelity)
+            if index in unpulled:
+                kept = add_pull(kept, without, seen)
             face.copy_(kept[0].movedim(0, -1))
         return io.NodeOutput(image)

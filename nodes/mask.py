@@ -10,6 +10,7 @@ from torch import Tensor
 from .progress import Progress
 from .tensors import blank, estimate_and_degraded, latent_masks
 from .types import CATEGORY, model_input
+from .upstream import check_upstream
 
 
 class IdentityMask(io.ComfyNode):
@@ -26,6 +27,7 @@ class IdentityMask(io.ComfyNode):
                 "multiplied by one of yours if you paint it."
             ),
             search_aliases=["face mask", "identity guidance mask", "keep identity"],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             inputs=[
                 model_input(),
                 io.Latent.Input("latent", tooltip="The start of the refinement.\nFrom 'IRN Init'."),
@@ -44,6 +46,7 @@ class IdentityMask(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, latent: dict[str, Any], mask: Tensor | None = None) -> io.NodeOutput:
+        check_upstream(cls.hidden)
         z_i, z_d = estimate_and_degraded(latent, model.bundle.vq.config.embed_dim)
         painted = None if mask is None else latent_masks(mask, z_i)[:, 0]
         faces = model.faces()

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..clrface_core.faces.paste import Blending, paste_batch
+from ..clrface_core.faces.region import REGIONS
 from .progress import Progress
 from .tensors import blank, each_picture, needs_crops, photos, region_masks, with_faces
 from .types import CATEGORY, Alignment, settings
@@ -49,13 +50,44 @@ def paste_inputs() -> list[io.Input]:
             tooltip="Share of the photo's own fine detail to keep.\nFor faces larger than 512 px.",
             advanced=True,
         ),
+        io.Float.Input(
+            "grain",
+            default=USUAL.grain,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            tooltip="Share of the photo's own grain that a face gets back.\nWhere the photo has none it does nothing.",
+            advanced=True,
+        ),
+        io.Combo.Input(
+            "region",
+            options=list(REGIONS),
+            default=USUAL.region,
+            tooltip="What of each face is put back.\ncrop: nearly all of it. face: an oval by its landmarks, so that "
+            "hair, hat, hands and background stay the photo's.",
+        ),
     ]
 
 
-def said(faces: int, changed: Tensor, mask: Tensor | None) -> list[str]:
-    """Why a picture came out as it went in, where it did: what the node's view puts into words."""
+def mask_input() -> io.Input:
+    """Where faces may be put in, alike here and on the node that does all."""
+    return io.Mask.Input(
+        "mask",
+        optional=True,
+        tooltip="Where faces may be put in, over the whole photo: painted, or from ComfyUI's MediaPipe Face Mask.\n"
+        "Black keeps the photo. Its edge is the mask's own: blur the mask for a soft one.",
+    )
+
+
+def said(faces: int, changed: Tensor, mask: Tensor | None, left: int = 0) -> list[str]:
+    """Why a picture came out as it went in, where it did: what the node's view puts into words.
+
+    left: how many of the faces were left alone on purpose (see `Restoration.left_alone`).
+    """
     if not faces:
         return ["no_faces"]
+    if left == faces:
+        return ["left_alone"]
     return ["black_mask"] if mask is not None and not changed.any() else []
 
 
@@ -83,11 +115,7 @@ class FacePaste(io.ComfyNode):
                 ),
                 Alignment.Input("alignment", tooltip="Where they lie.\nFrom where the crops were cut or chosen."),
                 *paste_inputs(),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip="Where faces may be put in, over the whole photo.\nBlack keeps the photo.",
-                ),
+                mask_input(),
             ],
             outputs=[
                 io.Image.Output(

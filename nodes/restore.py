@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..clrface_core.diffusion.refine import Sampling
+from ..clrface_core.errors import CLRFaceError
 from ..clrface_core.faces.paste import Blending
 from ..clrface_core.faces.select import Detection
 from ..clrface_core.photo import as_photo
@@ -19,7 +20,7 @@ from .detect import detection_inputs
 from .detectors import checked
 from .memory import bundled_model
 from .memory import detector as host_detector
-from .paste import paste_inputs, said
+from .paste import mask_input, paste_inputs, said
 from .previews import PICTURES, pairs
 from .progress import Progress, preview_of
 from .recent import Recent, key_of
@@ -28,11 +29,42 @@ from .sampler import fidelity_input, sampling_inputs
 from .tensors import blank, images, intermediate, or_none, photos, region_masks, with_faces
 from .types import CATEGORY, Model, settings
 
-SHORT = {"image", "fidelity", "seed", "steps", "guidance_scale", "faces", "color_match", "blend"}
+SHORT = {"image", "fidelity", "seed", "steps", "guidance_scale", "faces", "color_match", "blend", "region"}
 SHORT |= {"model", "mask", "references"}
 """What the node shows at once; the other settings are folded away."""
 
+AUTO = "auto"
+
 RECENT = Recent()
+
+
+def harm_inputs() -> list[io.Input]:
+    """How much is done to which face: only the node that does all knows how degraded each is."""
+    return [
+        io.String.Input(
+            "strength",
+            default=AUTO,
+            tooltip="How much of each restored face shows: auto, or a number from 0 to 1.\n"
+            "auto: as much as the face is degraded, so that a clean one stays as it is.",
+        ),
+        io.Boolean.Input(
+            "skip_blurred",
+            default=Blending().skip_blurred,
+            tooltip="Leave blurred faces alone in photos in which a larger one is sharp.\n"
+            "They are mostly background, and blurred on purpose.",
+        ),
+    ]
+
+
+def strength_of(text: str) -> float | None:
+    """The strength that a text says, None for auto; CLRFaceError for what is neither."""
+    said = text.strip()
+    if said == AUTO:
+        return None
+    try:
+        return float(said)
+    except ValueError:
+        raise CLRFaceError(f"Expected a strength of {AUTO}, or from 0 to 1, got {text!r}: type one of these.") from None
 
 
 def short(*inputs: io.Input) -> list[io.Input]:
@@ -69,16 +101,13 @@ class RestoreFaces(io.ComfyNode):
                 ),
                 *detection_inputs(),
                 *paste_inputs(),
+                *harm_inputs(),
                 Model.Input(
                     "model",
                     optional=True,
                     tooltip="From 'Load CLR-Face Model'.\nWithout one, the bundled model is used.",
                 ),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip="Where faces may be put in, over the whole photo.\nBlack keeps the photo.",
-                ),
+                mask_input(),
                 references_input(),
             ),
             outputs=[
@@ -115,11 +144,13 @@ class RestoreFaces(io.ComfyNode):
         image: Tensor,
         detector: str,
         batch_size: int,
+        strength: str = AUTO,
         model: Any = None,
         mask: Tensor | None = None,
         references: Any = None,
         **widgets: Any,
     ) -> io.NodeOutput:
+        widgets["strength"] = strength_of(strength)
         model, blending = model or bundled_model(), settings(Blending, widgets)
         depends = {name: value for name, value in widgets.items() if not hasattr(blending, name)}
         depends |= {"model": model, "detector": detector, "batch_size": batch_size, "references": references}
@@ -134,11 +165,13 @@ class RestoreFaces(io.ComfyNode):
         )
         result, changed = intermediate(image, copy=True), blank(*image.shape[:3])
         kept: list[RestoredFaces] = []
+        left = 0
         views: list[dict[str, Any]] = []
         for frame, done in enumerate(restorations):
             result[frame] = with_faces(result[frame], done.image, done.mask).to(result)
             changed[frame] = done.mask[0].to(changed)
             kept.append(done.without_photo())
+            left += len(done.left_alone)
             if frame < PICTURES:
                 chosen = [(face_id, done.faces[face_id]) for face_id in done.chosen]
                 views += pairs(originals[frame], result[frame].movedim(-1, 0).float(), chosen, frame)
@@ -154,7 +187,7 @@ class RestoreFaces(io.ComfyNode):
         shown = {
             "clrface_pairs": views,
             "clrface_frames": [len(originals)],
-            "clrface_notes": said(count, changed, mask),
+            "clrface_notes": said(count, changed, mask, left),
         }
         return io.NodeOutput(result, changed, count, lines_of(matches), crops, restored, ui=shown)
 

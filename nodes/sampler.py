@@ -15,6 +15,7 @@ from .progress import Progress, preview_of
 from .references import lines_of, matches_output, references_input
 from .tensors import blank, estimate_and_degraded, face_ids, latent_masks
 from .types import CATEGORY, model_input, seed_input
+from .upstream import check_upstream
 
 USUAL = Sampling()
 START = 0.5
@@ -94,6 +95,7 @@ class LatentRefineSampler(io.ComfyNode):
                 "which sees the degraded face and the estimate all along."
             ),
             search_aliases=["face restore sampler", "face diffusion", "clr face refine", "diffbir"],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             inputs=[
                 model_input(),
                 io.Latent.Input(
@@ -124,31 +126,36 @@ class LatentRefineSampler(io.ComfyNode):
         references: Any = None,
         **sampling: Any,
     ) -> io.NodeOutput:
+        check_upstream(cls.hidden)
         settings = Sampling(**sampling)
         z_i, z_d = estimate_and_degraded(latent, model.bundle.vq.config.embed_dim)
         ids = face_ids(latent, len(z_i))
         masks = None if mask is None else latent_masks(mask, z_i).expand(len(z_i), -1, -1, -1)
         faces = model.faces(batch_size, guided=settings.guidance_scale > 0 or references is not None)
         progress = Progress(len(z_i) * settings.steps)
-        refined, matches = blank(*z_i.shape), [Match()] * len(z_i)
+        blind, matches = blank(*z_i.shape), [Match()] * len(z_i)
+        pulled = blank(*z_i.shape) if references is not None else blind
 
         def work(part: slice) -> None:
             start = z_i[part].to(faces.device)
             matches[part] = faces.match(start, references)
-            refined[part] = faces.refine(
+            where = None if masks is None else masks[part].to(faces.device)
+            z_0 = faces.refine(
                 start,
                 z_d[part].to(faces.device),
                 settings,
-                matches=matches[part],
-                mask=None if masks is None else masks[part].to(faces.device),
+                mask=where,
                 face_ids=ids[part],
                 callback=lambda event: progress.advance(len(z_i[part]), preview_of(faces, event["denoised"])),
-            ).to(refined)
+            )
+            blind[part] = z_0.to(blind)
+            pulled[part] = faces.towards_references(z_0, matches[part], where).to(pulled)
 
         faces.in_micro_batches(len(z_i), work)
-        kept = masked(z_i, refined, latent.get("noise_mask"))
+        each = [pulled, blind] if any(match.pulls for match in matches) else [pulled]
+        first, *others = (masked(z_i, refined, latent.get("noise_mask")) for refined in each)
         told = lines_of({f"face {number}": match for number, match in enumerate(matches)})
-        return io.NodeOutput({**latent, "samples": torch.cat((kept, z_d.to(kept)), dim=1)}, told)
+        return io.NodeOutput({**latent, "samples": torch.cat((first, z_d.to(first), *others), dim=1)}, told)
 
 
 def masked(start: Tensor, refined: Tensor, noise_mask: Tensor | None) -> Tensor:

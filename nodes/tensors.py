@@ -1,7 +1,8 @@
 """Pictures, masks and latents as ComfyUI passes them between nodes, and as the library takes them.
 
 A LATENT to be refined holds two in one, channel after channel: z_I, the estimate's, where the refinement starts, and
-z_d, the degraded face's, which it looks at. So whatever ComfyUI's latent nodes do to one, they do to the other.
+z_d, the degraded face's, which it looks at. So whatever ComfyUI's latent nodes do to one, they do to the other. One
+that was pulled towards references holds a third, the face refined without them, which tells what they changed.
 """
 
 from __future__ import annotations
@@ -141,16 +142,22 @@ def _checked(mask: Tensor, count: int, of: str, advice: str) -> Tensor:
 
 
 def latents_of(latent: dict[str, Any], channels: int) -> Tensor:
-    """The latents (B,channels,h,w) of a LATENT to look at, float32; of one with two in it, the first.
+    """The latents (B,channels,h,w) of a LATENT to look at, float32; of one with several in it, the first.
 
     CLRFaceError for what is not finite, or of another model.
     """
-    return _samples(latent, (channels, 2 * channels), "'VQ Encode' or 'IRN Init'")[:, :channels]
+    return _samples(latent, (channels, 2 * channels, 3 * channels), "'VQ Encode' or 'IRN Init'")[:, :channels]
+
+
+def blind_of(latent: dict[str, Any], channels: int) -> Tensor | None:
+    """Of a LATENT pulled towards references, the latents (B,channels,h,w) refined without them; else None."""
+    z = latent["samples"]
+    return z[:, 2 * channels :].float() if z.shape[1] == 3 * channels else None
 
 
 def estimate_and_degraded(latent: dict[str, Any], channels: int) -> tuple[Tensor, Tensor]:
     """z_I and z_d (B,channels,h,w) of a LATENT to be refined, float32; CLRFaceError for one that does not hold both."""
-    z_i, z_d = _samples(latent, (2 * channels,), "'IRN Init'").chunk(2, dim=1)
+    z_i, z_d, *_ = _samples(latent, (2 * channels, 3 * channels), "'IRN Init'").split(channels, dim=1)
     return z_i, z_d
 
 

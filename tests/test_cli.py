@@ -16,6 +16,7 @@ from clrface_core.commands import restore as restore_command
 from clrface_core.commands import train as train_command
 from clrface_core.degrade import PRESETS
 from clrface_core.diffusion.solvers import SOLVERS
+from clrface_core.faces.region import REGIONS
 from clrface_core.faces import detect
 from clrface_core.faces.detect import ORDERS
 from clrface_core.models.bundle import default_bundle_path
@@ -70,6 +71,7 @@ def test_the_names_in_the_help_are_those_of_the_library() -> None:
     assert set(restore_command.ORDERS) == set(ORDERS)
     assert set(options.DTYPES) == set(DTYPES)
     assert set(options.PRESETS) == set(PRESETS)
+    assert options.REGIONS == REGIONS
     assert set(train_command.STAGES) == set(STAGES)
     assert (options.REFERENCE_THRESHOLD, options.REFERENCE_SCALE) == (THRESHOLD, SCALE)
 

@@ -21,6 +21,9 @@ SOLVERS = ("ddim", "dpmpp_2m")
 REFERENCE_THRESHOLD, REFERENCE_SCALE = 0.36, 2.0
 """`references.THRESHOLD` and `SCALE`, likewise."""
 
+REGIONS = ("crop", "face")
+"""`faces.region.REGIONS`, likewise."""
+
 DTYPES = ("float32", "bfloat16", "float16")
 FORMATS = ("png", "jpg", "webp", "tif", "avif")
 """Of `photo.WRITTEN`, likewise."""

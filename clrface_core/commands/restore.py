@@ -130,6 +130,10 @@ def _add_faces(parser: argparse.ArgumentParser) -> None:
         "--at-most", type=int, default=0, metavar="N", help="faces per picture, the first in the order; 0 is all (0)"
     )
     group.add_argument(
+        "--region", choices=options.REGIONS, default="crop",
+        help="what of each face is put back: nearly all of its crop, or an oval without hair, hat and hands (crop)",
+    )  # fmt: skip
+    group.add_argument(
         "--feather", type=float, default=0.1, metavar="F", help="soft edge, as a share of the face (0.1)"
     )
     group.add_argument("--color-match", action="store_true", help="take colour and shading from the photo")

@@ -46,18 +46,32 @@ class Alignment:
     matrices: (N,2,3) float64 on the CPU, photo pixel coordinates -> crop pixel coordinates.
     size: side of the square crops for which the matrices hold, in pixels.
     image_size: (height, width) of the photo.
+    landmarks: (N,5,2) float64, each face's own points in the crop, as fractions of its side; None is the template's.
     """
 
     matrices: Tensor
     size: int
     image_size: tuple[int, int]
+    landmarks: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.matrices)
 
     def select(self, indices: Sequence[int]) -> Alignment:
         """The alignment of these faces only, in this order."""
-        return replace(self, matrices=self.matrices[torch.as_tensor(indices, dtype=torch.long)])
+        rows = torch.as_tensor(indices, dtype=torch.long)
+        landmarks = None if self.landmarks is None else self.landmarks[rows]
+        return replace(self, matrices=self.matrices[rows], landmarks=landmarks)
+
+    def joined(self, others: Sequence[Alignment]) -> Alignment:
+        """These faces and those of others, of photos of the same size."""
+        parts = [self, *others]
+        known = [each.landmarks for each in parts if each.landmarks is not None]
+        return replace(
+            self,
+            matrices=torch.cat([each.matrices for each in parts]),
+            landmarks=torch.cat(known) if len(known) == len(parts) else None,
+        )
 
     def side(self, index: int) -> float:
         """Side of the crop's square in the photo, in pixels of the photo: how large the face came."""
@@ -123,11 +137,18 @@ def align_faces(image: Tensor, faces: Faces, size: int = FACE_SIZE) -> tuple[Ten
         raise CLRFaceError(f"Expected a crop size of at least 1 pixel, got {size}: the usual one is 512.")
     landmarks = _landmarks(faces)
     height, width = image.shape[-2:]
-    alignment = Alignment(similarity_transform(landmarks, size=size), size, (height, width))
+    matrices = similarity_transform(landmarks, size=size)
+    alignment = Alignment(matrices, size, (height, width), _in_crops(landmarks, matrices, size))
     crops = image.new_empty(len(alignment), 3, size, size)
     for crop, to_photo in zip(crops, inverse(alignment.matrices), strict=True):
         crop.copy_(warp(image, to_photo, size, size).clamp_(0, 1))
     return crops, alignment
+
+
+def _in_crops(landmarks: Tensor, matrices: Tensor, size: int) -> Tensor:
+    """Landmarks (N,5,2) of the photo as fractions of the crops' side."""
+    points = landmarks.to(matrices) @ matrices[:, :, :2].mT + matrices[:, None, :, 2]
+    return (points + 0.5) / size
 
 
 def _landmarks(faces: Faces) -> Tensor:

@@ -12,28 +12,27 @@ from ..picture import check_picture
 from ..severity import check_strength
 from .align import Alignment
 from .grain import MOST_BLOCKS, block_for, lost_grain, make_grain
+from .region import CROP, REGIONS, Oval, face_oval
 from .select import FaceBatch
 from .warp import HEADROOM, Box, compose, inverse, moved, pixels, points, resize, sample, stretch, warp
 
 TILE = 512
 """Side of the squares in which the photo is worked through: it bounds the memory in use."""
 
-CENTRE = (0.5, 0.505)
-RADII = (0.47, 0.485)
-POWER = 2.5
-"""The face region in the crop, as fractions of its side: |(u - u0) / a|^power + |(v - v0) / b|^power < 1."""
-
 SURROUNDINGS = 0.15
 """How far around the box of a face its surroundings reach, as a share of its sides."""
 INSIDE = 0.3
-"""Depth (see `_region`) of the part of a face in which its grain is measured."""
+"""Depth (see `Oval`) of the part of a face in which its grain is measured."""
 
 
 @dataclass(frozen=True)
 class Blending:
     """How crops are put back into their photo; CLRFaceError for values out of range.
 
-    feather: width of the soft edge as a fraction of the crop's side, 0 to 0.45; 0 is a one-pixel edge.
+    region: "crop" puts back nearly the whole crop, "face" an oval by the face's landmarks: hair, hat, hands and
+        background keep the photo's pixels (see `faces.region`).
+    feather: width of the soft edge as a fraction of the crop's side, 0 to 0.45; 0 is a one-pixel edge. An oval that is
+        half as wide has half of it.
     color_match: take colour and shading, everything coarser than an eighth of the crop, from the photo.
     blend: 1 replaces the face, 0 leaves the photo.
     detail: share, 0 to 1, of what the photo lost on its way through the crop that is added back. It keeps faces
@@ -47,6 +46,7 @@ class Blending:
         The flow decides on these two and gives `paste_faces` its `strengths`.
     """
 
+    region: str = "crop"
     feather: float = 0.1
     color_match: bool = False
     blend: float = 1.0
@@ -57,6 +57,8 @@ class Blending:
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
+        if self.region not in REGIONS:
+            raise CLRFaceError(f"Expected a region ({' or '.join(REGIONS)}), got {self.region!r}: choose one of them.")
         for name, most in (("feather", 0.45), ("blend", 1.0), ("detail", 1.0), ("grain", 1.0)):
             value = getattr(self, name)
             if not 0 <= value <= most:
@@ -67,7 +69,8 @@ class Blending:
 class _Placed:
     """One face ready to be blended: `patch` (3,s,s), hardly finer than the photo, and maps from photo pixels.
 
-    grain (3,h,w) is laid out from the corner of the box, and repeated.
+    oval: the part of it that is put back, within the box. grain (3,h,w) is laid out from the corner of the box, and
+    repeated.
     """
 
     patch: Tensor
@@ -76,6 +79,7 @@ class _Placed:
     detail: float
     feather: float
     box: Box
+    oval: Oval = CROP
     strength: float = 1.0
     grain: Tensor | None = None
 
@@ -215,7 +219,9 @@ def _place(image: Tensor, crop: Tensor, alignment: Alignment, blending: Blending
         patch = patch - blending.detail * resize(warp(image, inverse(to_crop), size, size).clamp_(0, 1), side, side)
     to_unit = compose(torch.tensor([[1.0, 0, 0.5], [0, 1, 0.5]], dtype=torch.float64) / side, to_patch)
     feather = max(blending.feather, stretch(to_unit))
-    return _Placed(patch, to_patch, to_unit, blending.detail, feather, _region_box(to_unit, alignment.image_size))
+    box = _region_box(to_unit, alignment.image_size)
+    oval = CROP if blending.region == "crop" else face_oval(alignment)
+    return _Placed(patch, to_patch, to_unit, blending.detail, feather, box, oval)
 
 
 def _color_difference(image: Tensor, patch: Tensor, alignment: Alignment) -> Tensor:
@@ -232,7 +238,7 @@ def _grain(image: Tensor, face: _Placed, share: float, seed: int, face_id: int) 
     if face.strength == 0 or min(right - left, bottom - top) < 4 * block:
         return None
     x, y = _blocks(face.box, image.shape[-2:], block, image.device)
-    depth = _depth(*moved(face.to_unit, x + (block - 1) / 2, y + (block - 1) / 2))
+    depth = CROP.depth(*moved(face.to_unit, x + (block - 1) / 2, y + (block - 1) / 2))
     inside, outside = depth > INSIDE, depth == 0
     before, around = _cut(image, x[inside], y[inside], block), _cut(image, x[outside], y[outside], block)
     # As one row of blocks, one below the other, for `value`.
@@ -270,7 +276,7 @@ def _cut(image: Tensor, x: Tensor, y: Tensor, block: int) -> Tensor:
 def _region_box(to_unit: Tensor, image_size: tuple[int, int]) -> Box:
     """The smallest box of whole pixels, within the photo, that holds the face region."""
     signs = torch.tensor([[-1, -1], [-1, 1], [1, -1], [1, 1]])
-    corners = torch.tensor(CENTRE, dtype=torch.float64) + signs * torch.tensor(RADII, dtype=torch.float64)
+    corners = torch.tensor(CROP.centre, dtype=torch.float64) + signs * torch.tensor(CROP.radii, dtype=torch.float64)
     to_photo = inverse(to_unit)
     corners = corners @ to_photo[:, :2].T + to_photo[:, 2]
     height, width = image_size
@@ -319,16 +325,12 @@ def _blend_tile(
 
 
 def _region(face: _Placed, box: Box, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The face's blend weight in [0,1] and its depth, 1 at the centre and 0 at the rim; (h,w) each."""
-    depth = _depth(*points(face.to_unit, box, device))
-    ramp = (depth * (RADII[0] / face.feather)).clamp(max=1)
+    """The face's blend weight in [0,1] and its depth, 1 at the centre of the crop and 0 at its rim; (h,w) each."""
+    u, v = points(face.to_unit, box, device)
+    depth = CROP.depth(u, v)
+    inner = depth if face.oval is CROP else depth.minimum(face.oval.depth(u, v))
+    ramp = (inner * (CROP.radii[0] / face.feather)).clamp(max=1)
     return ramp * ramp * (3 - 2 * ramp), depth
-
-
-def _depth(u: Tensor, v: Tensor) -> Tensor:
-    """Depth of points of the crop, in fractions of its side."""
-    across, down = (u - CENTRE[0]).abs() / RADII[0], (v - CENTRE[1]).abs() / RADII[1]
-    return (1 - (across**POWER + down**POWER) ** (1 / POWER)).clamp(min=0)
 
 
 def _repeated(grain: Tensor, whole: Box, part: Box) -> Tensor:

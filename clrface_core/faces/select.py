@@ -153,7 +153,7 @@ def cut_faces(
         crops[done : done + len(here)] = here
         alignments.append(alignment)
         done += len(here)
-    alignment = replace(alignments[0], matrices=torch.cat([each.matrices for each in alignments]))
+    alignment = alignments[0].joined(alignments[1:])
     frame, cut, ids = zip(*where, strict=True) if where else ((), (), ())
     return crops, FaceBatch(len(images), frame, cut, ids, alignment)
 

@@ -16,6 +16,7 @@ const WORDS = {
     notes: {
       no_faces: "No face was found: the picture is unchanged.",
       black_mask: "The mask is black where the faces are: nothing was changed.",
+      left_alone: "Nothing was changed: the faces are clean, blurred beside a sharp one, or would have moved.",
     },
   },
   zh: {
@@ -31,6 +32,7 @@ const WORDS = {
     notes: {
       no_faces: "未找到人脸：图像保持不变。",
       black_mask: "人脸处的遮罩为黑色：没有任何改动。",
+      left_alone: "没有任何改动：人脸本来清晰、在清晰人脸旁虚化，或修复后会移位。",
     },
   },
   ja: {
@@ -46,6 +48,7 @@ const WORDS = {
     notes: {
       no_faces: "顔が見つかりませんでした。画像は元のままです。",
       black_mask: "顔の部分のマスクが黒いため、何も変更されていません。",
+      left_alone: "何も変更されていません。顔がもともと鮮明か、鮮明な顔の横でぼけているか、復元で位置がずれるためです。",
     },
   },
 };

@@ -21,23 +21,32 @@ def colours(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(part("nodes.memory"), "_identity", lambda: (Colours(), None))
 
 
+@pytest.mark.parametrize("fidelity", [0.0, 0.8])
 def test_references_pull_in_the_chain_as_in_the_one_node(
-    run: Run, model: Any, two_faces: Photos, colours: None
+    run: Run, model: Any, two_faces: Photos, colours: None, fidelity: float
 ) -> None:
+    """Whatever the fidelity: what the estimate keeps of a face does not undo what references changed."""
     photos = two_faces(1)
     blind, _, _, nothing, *_ = run("CLRFaceRestoreFaces", image=photos, steps=2).args
     references, count, text = run("CLRFaceReferenceFaces", image=photos, threshold=0.5).args
     assert count == 2 and "reference 1: 2 people are seen" in text and "face 1: quality 0." in text
-    one, _, _, matches, *_ = run("CLRFaceRestoreFaces", image=photos, steps=2, references=references, fidelity=0.0).args
+    settings = {"steps": 2, "references": references}
+    one, _, _, matches, *_ = run("CLRFaceRestoreFaces", image=photos, fidelity=fidelity, **settings).args
     first, second = matches.split("\n")
     assert first.startswith("picture 0, face 0: the same person (cosine") and "face 1: the same" in second
     assert nothing == "" and not torch.equal(one, blind)
     crops, alignment, _ = run("CLRFaceDetectAlign", image=photos).args
-    latent, *_ = run("CLRFaceIRNInit", model=model, crops=crops, alignment=alignment).args
-    refined, told = run("CLRFaceLatentRefineSampler", model=model, latent=latent, steps=2, references=references).args
-    (restored,) = run("CLRFaceVQDecode", model=model, latent=refined).args
+    latent, estimate, *_ = run("CLRFaceIRNInit", model=model, crops=crops, alignment=alignment).args
+    refined, told = run("CLRFaceLatentRefineSampler", model=model, latent=latent, **settings).args
+    decoding = {"latent": refined, "estimate": estimate, "fidelity": fidelity}
+    (restored,) = run("CLRFaceVQDecode", model=model, **decoding).args
     pasted, _ = run("CLRFaceFacePaste", image=photos, crops=restored, alignment=alignment).args
     assert torch.equal(pasted, one) and len(told.split("\n")) == 2
+    flipped = {**refined, "samples": refined["samples"].flip(3)}  # core's latent nodes act on all that is in it
+    (turned,) = run("CLRFaceVQDecode", model=model, **decoding | {"latent": flipped, "estimate": estimate.flip(2)}).args
+    assert turned.shape == restored.shape
+    again, _ = run("CLRFaceLatentRefineSampler", model=model, latent=refined, steps=1).args
+    assert again["samples"].shape == latent["samples"].shape  # refined once more, without references
 
 
 def test_a_strangers_reference_changes_nothing(run: Run, model: Any, two_faces: Photos, colours: None) -> None:
@@ -57,3 +66,38 @@ def test_a_reference_without_a_face_is_an_error(
     assert count == 2 and "reference 1: Expected a face in this reference photo, found none" in text
     with pytest.raises(part("clrface_core.errors").CLRFaceError, match="reference 1: Expected a face"):
         run("CLRFaceReferenceFaces", image=photos[:1])
+
+
+def test_guidance_of_cores_samplers_takes_references(
+    run: Run, part: Callable[[str], Any], model: Any, two_faces: Photos, colours: None
+) -> None:
+    """A face that matches is drawn towards its references, every other one towards its own estimate."""
+    photos = two_faces(1)
+    crops, alignment, _ = run("CLRFaceDetectAlign", image=photos).args
+    latent, *_ = run("CLRFaceIRNInit", model=model, crops=crops, alignment=alignment).args
+    references, *_ = run("CLRFaceReferenceFaces", image=photos, threshold=-1.0).args
+    strangers = replace_threshold(references, 1.0)
+    z = latent["samples"].clone()
+    step = {"denoised": z, "sigma": torch.tensor([1.0]), "cond": [{"model_conds": {"c_concat": Known(z)}}]}
+    guide = part("nodes.guidance").Guide
+    host = part("nodes.sampling").FaceModel(model)
+
+    def moved(given: Any) -> Tensor:
+        return guide(host, 1.0, (0.0, 99.0), None, given)(step)
+
+    own, drawn, alone = moved(None), moved(references), moved(strangers)
+    assert torch.equal(own, alone) and not torch.equal(own, drawn)
+    assert torch.equal(drawn[:, 3:], z[:, 3:])
+
+
+def replace_threshold(references: Any, threshold: float) -> Any:
+    from dataclasses import replace
+
+    return replace(references, threshold=threshold)
+
+
+class Known:
+    """A condition of core's."""
+
+    def __init__(self, cond: Tensor) -> None:
+        self.cond = cond

@@ -41,6 +41,7 @@ def test_another_blend_costs_only_the_paste(
     region = torch.ones(1, 128, 192)
     region[:, :40] = 0
     changes: dict[str, Any] = {"feather": 0.3, "color_match": True, "blend": 0.5, "detail": 0.5, "mask": region}
+    changes |= {"region": "face", "strength": "0.5", "grain": 0.0}
     plain = run("CLRFaceRestoreFaces", image=photos)
     first = made
     cheap = {name: run("CLRFaceRestoreFaces", image=photos.clone(), **{name: each}) for name, each in changes.items()}
@@ -87,6 +88,30 @@ def test_the_one_node_gives_its_crops_and_is_short(
     inputs = nodes["CLRFaceRestoreFaces"].define_schema().inputs
     shown = [entry.id for entry in inputs if not entry.advanced and hasattr(entry, "default")]
     assert len(shown) <= 8 and {"seed", "faces", "blend"} <= set(shown)
+
+
+def test_clean_faces_are_left_alone_and_that_is_said(
+    run: Run, model: Any, two_faces: Photos, part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, sentence: Any
+) -> None:
+    monkeypatch.setattr(part("clrface_core.pipeline"), "in_photo", lambda degraded, side: 0.01)
+    photos = two_faces(1)
+    clean = run("CLRFaceRestoreFaces", image=photos)
+    assert torch.equal(clean.args[0], photos) and clean.args[2] == 2 and clean.ui["clrface_notes"] == ["left_alone"]
+    forced = run("CLRFaceRestoreFaces", image=photos, strength=" 1 ")
+    assert not torch.equal(forced.args[0], photos) and forced.ui["clrface_notes"] == []
+    for wrong in ("", "much", "1.5", "nan"):
+        with sentence("strength"):
+            run("CLRFaceRestoreFaces", image=photos, strength=wrong)
+
+
+def test_blurred_faces_beside_a_sharp_one_can_be_skipped(
+    run: Run, model: Any, two_faces: Photos, part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part("clrface_core.pipeline"), "in_photo", lambda degraded, side: 0.01 if side > 70 else 0.5)
+    photos = two_faces(1)
+    both = run("CLRFaceRestoreFaces", image=photos).args[1]
+    sharp = run("CLRFaceRestoreFaces", image=photos, skip_blurred=True).args[1]
+    assert both.any() and not sharp.any()
 
 
 def test_what_a_restoration_depends_on(part: Callable[[str], Any]) -> None:
