@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 
+import { bringSamples } from "./samples.js";
 import { compareView } from "./views/compare.js";
 import { recall, remember } from "./views/memory.js";
 import { notesView } from "./views/notes.js";
@@ -25,6 +26,10 @@ app.registerExtension({
     style.rel = "stylesheet";
     style.href = new URL("./clrface.css", import.meta.url).href;
     document.head.append(style);
+  },
+
+  async beforeConfigureGraph(graph) {
+    if (await bringSamples(graph)) await app.refreshComboInNodes?.(); // so that Load Image offers them
   },
 
   async nodeCreated(node) {

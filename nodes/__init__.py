@@ -8,6 +8,7 @@ from typing_extensions import override
 from .degrade import DegradeFace
 from .detect import DetectAlignFaces
 from .detectors import register_folders
+from .earlier import register as register_earlier
 from .guidance import IdentityGuidanceNode
 from .latents import IRNInit, VQDecode, VQEncode
 from .mask import IdentityMask
@@ -16,8 +17,14 @@ from .paste import FacePaste
 from .references import ReferenceFaces
 from .restore import RestoreFaces
 from .sampler import LatentRefineSampler
+from .samples import register_route
 from .select import SelectFaces
 from .similarity import FaceSimilarity
+
+NODES: list[type[io.ComfyNode]] = [
+    LoadModel, DetectAlignFaces, SelectFaces, VQEncode, IRNInit, IdentityMask, LatentRefineSampler, VQDecode,
+    FacePaste, RestoreFaces, FaceSimilarity, DegradeFace, ReferenceFaces, IdentityGuidanceNode,
+]  # fmt: skip
 
 
 class CLRFaceExtension(ComfyExtension):
@@ -27,14 +34,12 @@ class CLRFaceExtension(ComfyExtension):
     async def on_load(self) -> None:
         register_folder()
         register_folders()
+        register_route()
+        register_earlier(NODES)
 
     @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [
-            LoadModel, DetectAlignFaces, SelectFaces, VQEncode, IRNInit, IdentityMask, LatentRefineSampler, VQDecode,
-            FacePaste, RestoreFaces, FaceSimilarity, DegradeFace, ReferenceFaces,
-            IdentityGuidanceNode,
-        ]  # fmt: skip
+        return NODES
 
 
 async def comfy_entrypoint() -> CLRFaceExtension:

@@ -74,8 +74,8 @@ def mask_input() -> io.Input:
     return io.Mask.Input(
         "mask",
         optional=True,
-        tooltip="Where faces may be put in, over the whole photo: painted, or from ComfyUI's MediaPipe Face Mask.\n"
-        "Black keeps the photo. Its edge is the mask's own: blur the mask for a soft one.",
+        tooltip="Where faces may be put in, over the whole photo: painted, or from ComfyUI's 'Draw Face Mask "
+        "(MediaPipe)'.\nBlack keeps the photo. Its edge is the mask's own: blur the mask for a soft one.",
     )
 
 

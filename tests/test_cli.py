@@ -16,9 +16,9 @@ from clrface_core.commands import restore as restore_command
 from clrface_core.commands import train as train_command
 from clrface_core.degrade import PRESETS
 from clrface_core.diffusion.solvers import SOLVERS
-from clrface_core.faces.region import REGIONS
 from clrface_core.faces import detect
 from clrface_core.faces.detect import ORDERS
+from clrface_core.faces.region import REGIONS
 from clrface_core.models.bundle import default_bundle_path
 from clrface_core.precision import DTYPES
 from clrface_core.references import SCALE, THRESHOLD

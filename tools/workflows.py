@@ -8,9 +8,10 @@ The same knowledge of how a saved graph maps to nodes and widgets turns a graph 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -20,7 +21,13 @@ ROOT = Path(__file__).resolve().parents[1]
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR", "IMAGECOMPARE"}
 CONTROL = {"fixed", "increment", "decrement", "randomize"}
 NOTE = "MarkdownNote"
-COLUMN, ROW = 360, 90
+COLUMN, ROW, WIDTH = 420, 90, 330
+TITLE, SLOT = 30, 20
+"""Height of a node's title, which lies above its position, and of a row of its inputs and outputs, in the front-end."""
+GAP, LANE = 22, 18
+"""How far from a node a wire turns, and how far apart wires run beside each other."""
+STEEP = 120
+"""A wire that goes up or down by more turns into its node only there."""
 
 Info = dict[str, Any]
 """Node id to definition, as ComfyUI's /object_info has it."""
@@ -49,10 +56,14 @@ class Node:
 
 @dataclass
 class Graph:
-    """What a workflow does, and its nodes."""
+    """What a workflow does, and its nodes.
+
+    app: where it opens as an app, the widgets that are shown, by node and name, and the nodes whose results are.
+    """
 
     name: str
     nodes: list[Node] = field(default_factory=list)
+    app: tuple[list[tuple[Node, str]], list[Node]] | None = None
 
     def add(self, kind: str, at: tuple[float, float], title: str | None = None, **given: Any) -> Node:
         self.nodes.append(Node(len(self.nodes) + 1, kind, at, given, title))
@@ -84,6 +95,11 @@ def save(graph: Graph, info: Info) -> dict[str, Any]:
     """The graph as the front-end saves one."""
     links: list[list[Any]] = []
     nodes = [_saved(node, info, links, graph) for node in graph.nodes]
+    extra: dict[str, Any] = {"ds": {"scale": 0.8, "offset": [60, 120]}, **_around(nodes, links)}
+    if graph.app:
+        shown, results = graph.app
+        inputs = [[node.number, name] for node, name in shown]
+        extra |= {"linearMode": True, "linearData": {"inputs": inputs, "outputs": [node.number for node in results]}}
     return {
         "id": str(uuid5(NAMESPACE_URL, graph.name)),
         "revision": 0,
@@ -93,9 +109,105 @@ def save(graph: Graph, info: Info) -> dict[str, Any]:
         "links": links,
         "groups": [],
         "config": {},
-        "extra": {"ds": {"scale": 0.8, "offset": [60, 120]}},
+        "extra": extra,
         "version": 0.4,
     }
+
+
+Point = tuple[float, float]
+
+
+def _ends(link: list[Any], nodes: dict[int, dict[str, Any]]) -> tuple[Point, Point]:
+    """Where a link leaves its node, and where it arrives."""
+    _, source, output, target, entry, _ = link
+    (left, top), (width, _) = nodes[source]["pos"], nodes[source]["size"]
+    x, y = nodes[target]["pos"]
+    return (left + width, top + (output + 0.7) * SLOT), (x, y + (entry + 0.7) * SLOT)
+
+
+def _around(nodes: list[dict[str, Any]], links: list[list[Any]]) -> dict[str, Any]:
+    """Reroutes, as `extra` holds them, that lead wires around nodes they would run behind: above all of them.
+
+    Wires of one output share a lane, and each leaves it before the column of its node.
+    """
+    by_number = {node["id"]: node for node in nodes}
+    top = min(node["pos"][1] for node in nodes) - TITLE
+    detours: dict[tuple[int, int], list[list[Any]]] = {}
+    for link in links:
+        if behind(_wire(*_ends(link, by_number)), nodes, {link[1], link[3]}):
+            detours.setdefault((link[1], link[2]), []).append(link)
+    reroutes: list[dict[str, Any]] = []
+    extensions = []
+
+    def turn(x: float, y: float, numbers: list[int], parent: int | None) -> int:
+        entry = {"id": len(reroutes) + 1, "pos": [round(x), round(y)], "linkIds": numbers}
+        reroutes.append(entry | ({} if parent is None else {"parentId": parent}))
+        return entry["id"]
+
+    for lane, group in enumerate(detours.values()):
+        y, aside = top - GAP - LANE * lane, GAP + lane * LANE // 2 % (COLUMN - WIDTH - 2 * GAP)
+        every = [link[0] for link in group]
+        (left, start), _ = _ends(group[0], by_number)
+        last = turn(left + aside, start, every, None) if start - y > STEEP else None
+        last = turn(left + aside, y, every, last)
+        arriving = sorted(group, key=lambda link: _ends(link, by_number)[1])
+        for x, column in itertools.groupby(arriving, key=lambda link: _ends(link, by_number)[1][0]):
+            here = list(column)
+            last = turn(x - aside, y, every, last)
+            for link in here:
+                end = _ends(link, by_number)[1][1]
+                down = turn(x - aside, end, [link[0]], last) if end - y > STEEP else last
+                extensions.append({"id": link[0], "parentId": down})
+            every = [number for number in every if number not in {link[0] for link in here}]
+    return {"linkExtensions": extensions, "reroutes": reroutes} if reroutes else {}
+
+
+def _wire(*points: Point) -> list[Point]:
+    """Points along a wire as the front-end draws it: splines, level at nodes, and halving the angle at reroutes."""
+    ways = [complex(*point) for point in points]
+    drawn: list[Point] = []
+    for number, (start, end) in enumerate(itertools.pairwise(ways)):
+        bend = 0.25 * abs(end - start)
+        leaving = bend if number == 0 else min(bend, 80) * _direction(*ways[number - 1 : number + 2])
+        arriving = bend if number == len(ways) - 2 else min(bend, 80) * _direction(*ways[number : number + 3])
+        for step in range(33):
+            t = step / 32
+            parts = (1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3
+            corners = start, start + leaving, end - arriving, end
+            place = sum(part * corner for part, corner in zip(parts, corners, strict=True))
+            drawn.append((place.real, place.imag))
+    return drawn
+
+
+def _direction(before: complex, here: complex, after: complex) -> complex:
+    """Of a wire at a reroute, of length 1: halfway between how it comes and how it goes."""
+    way = sum((step / abs(step) for step in (here - before, after - here) if step), 0j)
+    return way / abs(way) if way else 1j
+
+
+def wires(saved: dict[str, Any]) -> Iterator[tuple[list[Any], list[Point]]]:
+    """Every link of a saved graph, and the points along its way."""
+    nodes = {node["id"]: node for node in saved["nodes"]}
+    reroutes = {each["id"]: each for each in saved["extra"].get("reroutes", [])}
+    last = {each["id"]: each["parentId"] for each in saved["extra"].get("linkExtensions", [])}
+    for link in saved["links"]:
+        start, end = _ends(link, nodes)
+        between: list[Point] = []
+        number = last.get(link[0])
+        while number is not None:
+            between.insert(0, tuple(reroutes[number]["pos"]))
+            number = reroutes[number].get("parentId")
+        yield link, _wire(start, *between, end)
+
+
+def behind(points: list[Point], nodes: list[dict[str, Any]], but: set[int]) -> set[int]:
+    """The nodes, but for its own two, behind which a wire runs."""
+
+    def hides(node: dict[str, Any], point: Point) -> bool:
+        (left, top), (width, height) = node["pos"], node["size"]
+        return left < point[0] < left + width and top - TITLE < point[1] < top + height
+
+    return {node["id"] for node in nodes if node["id"] not in but and any(hides(node, point) for point in points)}
 
 
 def _saved(node: Node, info: Info, links: list[list[Any]], graph: Graph) -> dict[str, Any]:
@@ -111,7 +223,7 @@ def _saved(node: Node, info: Info, links: list[list[Any]], graph: Graph) -> dict
     head |= {"mode": 0} | ({"title": node.title} if node.title else {})
     if node.kind == NOTE:
         return head | {
-            "size": [330, 200],
+            "size": [WIDTH, 200],
             "inputs": [],
             "outputs": [],
             "properties": {},
@@ -133,7 +245,7 @@ def _saved(node: Node, info: Info, links: list[list[Any]], graph: Graph) -> dict
         for name, kind in zip(definition["output_name"], definition["output"], strict=True)
     ]
     values = _values(node, definition)
-    size = [330 if values else 240, max(60 + 26 * len(values) + 22 * max(len(inputs), len(outputs)), 80)]
+    size = [WIDTH, max(60 + 26 * len(values) + 22 * max(len(inputs), len(outputs)), 80)]
     if node.kind == "SaveImage":
         size[1] = 340  # room for the picture that it shows
     return head | {
@@ -214,26 +326,40 @@ def _check(node: str, name: str, value: Any, options: dict[str, Any]) -> None:
 
 
 PHOTO = "grace-hopper.jpg"
-HINT = "Copy the pictures of this pack's folder *samples* into ComfyUI's folder *input*, or choose a photo of your own."
+HINT = "The sample pictures come along, and are put into ComfyUI's folder *input* when this graph is opened."
 
 
 def one_node() -> Graph:
     graph = Graph("1 Restore faces")
-    graph.add(NOTE, (0, 4.5), text=f"**Restore faces**: every face of the photo, in one node.\n\n{HINT}")
+    graph.add(NOTE, (0, 5.5), text=f"**Restore faces**: every face of the photo, in one node.\n\n{HINT}")
     photo = graph.add("LoadImage", (0, 0), image=PHOTO)
     restored = graph.add("CLRFaceRestoreFaces", (1, 0), image=photo.out())
-    graph.add("SaveImage", (2.05, 0), images=restored.out(), filename_prefix="clrface/restored")
+    graph.add("SaveImage", (2, 0), images=restored.out(), filename_prefix="clrface/restored")
     return graph
 
 
-def stages(graph: Graph, photo: Slot, row: float = 0, column: float = 1, **select: Any) -> tuple[Node, Node, Node]:
+def app_of(graph: Graph, widgets: dict[str, list[str]]) -> Graph:
+    """The same graph, opened as an app, with these widgets of each kind of node, and its results."""
+    shown = [
+        (node, name) for kind, names in widgets.items() for node in graph.nodes if node.kind == kind for name in names
+    ]
+    results = [node for node in graph.nodes if node.kind in ("SaveImage", "PreviewAny")]
+    return replace(graph, name=f"{graph.name} (app)", app=(shown, results))
+
+
+def one_node_app() -> Graph:
+    settings = ["fidelity", "strength", "region", "seed"]
+    return app_of(one_node(), {"LoadImage": ["image"], "CLRFaceRestoreFaces": settings})
+
+
+def stages(graph: Graph, photo: Slot, column: float = 1, **select: Any) -> tuple[Node, Node, Node]:
     """Detect (and select), start and load-model nodes, in the columns from 1 on."""
-    model = graph.add("CLRFaceLoadModel", (0, row + 5))
-    cut = graph.add("CLRFaceDetectAlign", (column, row), image=photo)
+    model = graph.add("CLRFaceLoadModel", (0, 0))
+    cut = graph.add("CLRFaceDetectAlign", (column, 0), image=photo)
     if select:
-        cut = graph.add("CLRFaceSelectFaces", (column + 1, row), alignment=cut.out(1), **select)
+        cut = graph.add("CLRFaceSelectFaces", (column + 1, 0), alignment=cut.out(1), **select)
         column += 1
-    start = graph.add("CLRFaceIRNInit", (column + 1, row), model=model.out(), crops=cut.out(), alignment=cut.out(1))
+    start = graph.add("CLRFaceIRNInit", (column + 1, 0), model=model.out(), crops=cut.out(), alignment=cut.out(1))
     return cut, start, model
 
 
@@ -242,137 +368,234 @@ def ending(
 ) -> None:
     """Decode, paste and save nodes, from `column` on."""
     decoded = graph.add("CLRFaceVQDecode", (column, 0), model=model.out(), latent=refined.out(), estimate=start.out(1))
-    pasted = graph.add("CLRFaceFacePaste", (column, 2.5), image=photo, crops=decoded.out(), alignment=cut.out(1))
-    graph.add("SaveImage", (column + 1.05, 0), images=pasted.out(), filename_prefix=f"clrface/{name}")
+    pasted = graph.add("CLRFaceFacePaste", (column, 3), image=photo, crops=decoded.out(), alignment=cut.out(1))
+    graph.add("SaveImage", (column + 1, 0), images=pasted.out(), filename_prefix=f"clrface/{name}")
 
 
 def modular() -> Graph:
     graph = Graph("2 Every stage a node")
-    graph.add(NOTE, (0, 7.5), text=f"**Every stage a node**: the same pixels as the one node gives.\n\n{HINT}")
-    photo = graph.add("LoadImage", (0, 0), image=PHOTO)
+    graph.add(NOTE, (0, 8), text=f"**Every stage a node**: the same pixels as the one node gives.\n\n{HINT}")
+    photo = graph.add("LoadImage", (0, 2.5), image=PHOTO)
     cut, start, model = stages(graph, photo.out())
-    mask = graph.add("CLRFaceIdentityMask", (2, 2.5), model=model.out(), latent=start.out())
+    mask = graph.add("CLRFaceIdentityMask", (2, 3), model=model.out(), latent=start.out())
     refined = graph.add(
         "CLRFaceLatentRefineSampler", (3, 0), model=model.out(), latent=start.out(), mask=mask.out(), guidance_scale=1.0
     )
-    ending(graph, photo.out(), cut, model, start, refined, 4.05, "modular")
+    ending(graph, photo.out(), cut, model, start, refined, 4, "modular")
     return graph
 
 
 def upscale() -> Graph:
     graph = Graph("3 Restore, upscale, paste")
     graph.add(
-        NOTE, (0, 7.5),
+        NOTE, (0, 8),
         text="**Restore, upscale, paste**: photo and faces are enlarged apart, and pasted at the larger size.\n\n"
         f"Any upscaler fits in their place.\n\n{HINT}",
     )  # fmt: skip
-    photo = graph.add("LoadImage", (0, 0), image=PHOTO)
+    photo = graph.add("LoadImage", (0, 2.5), image=PHOTO)
     cut, start, model = stages(graph, photo.out())
     refined = graph.add("CLRFaceLatentRefineSampler", (3, 0), model=model.out(), latent=start.out())
-    decoded = graph.add("CLRFaceVQDecode", (4.05, 0), model=model.out(), latent=refined.out(), estimate=start.out(1))
-    faces = graph.add("ImageScaleBy", (4.05, 2), image=decoded.out(), upscale_method="bicubic", scale_by=2.0)
-    larger = graph.add("ImageScaleBy", (3, 5), image=photo.out(), upscale_method="bicubic", scale_by=2.0)
+    decoded = graph.add("CLRFaceVQDecode", (4, 0), model=model.out(), latent=refined.out(), estimate=start.out(1))
+    faces = graph.add("ImageScaleBy", (5, 0), image=decoded.out(), upscale_method="bicubic", scale_by=2.0)
+    larger = graph.add("ImageScaleBy", (5, 2.5), image=photo.out(), upscale_method="bicubic", scale_by=2.0)
     pasted = graph.add(
-        "CLRFaceFacePaste", (4.05, 4.5), image=larger.out(), crops=faces.out(), alignment=cut.out(1), color_match=True
+        "CLRFaceFacePaste", (6, 0), image=larger.out(), crops=faces.out(), alignment=cut.out(1), color_match=True
     )
-    graph.add("SaveImage", (5.1, 0), images=pasted.out(), filename_prefix="clrface/upscaled")
+    graph.add("SaveImage", (7, 0), images=pasted.out(), filename_prefix="clrface/upscaled")
+    return graph
+
+
+def between() -> Graph:
+    graph = Graph("3 Restore between two upscalers")
+    graph.add(
+        NOTE, (0, 5.5),
+        text="**Restore between two upscalers**: the photo is doubled, its faces restored at that size, and the whole "
+        "brought to the size that is wanted. *Upscale Image (using Model)* fits in place of the first. The faces keep "
+        f"what the photo shows beyond 512 px.\n\n{HINT}",
+    )  # fmt: skip
+    photo = graph.add("LoadImage", (0, 0), image=PHOTO)
+    larger = graph.add("ImageScaleBy", (1, 0), image=photo.out(), upscale_method="lanczos", scale_by=2.0)
+    restored = graph.add("CLRFaceRestoreFaces", (2, 0), image=larger.out())
+    last = graph.add(
+        "ImageScale", (3, 0), image=restored.out(), upscale_method="lanczos", width=0, height=1800, crop="disabled"
+    )
+    graph.add("SaveImage", (4, 0), images=last.out(), filename_prefix="clrface/between")
     return graph
 
 
 def choose() -> Graph:
     graph = Graph("4 Choose one face")
     graph.add(
-        NOTE, (0, 10.5),
+        NOTE, (0, 7),
         text="**Choose one face**: run it once, then click a face in the preview of *Detect & Align Faces*: its number "
         f"goes to *Select Faces*.\n\n{HINT}",
     )  # fmt: skip
     left = graph.add("LoadImage", (-1, 0), image="astronaut.jpg")
-    right = graph.add("LoadImage", (-1, 4.5), image=PHOTO)
-    group = graph.add("ImageStitch", (0, 0), image1=left.out(), image2=right.out())
+    right = graph.add("LoadImage", (-1, 5.5), image=PHOTO)
+    group = graph.add("ImageStitch", (0, 2.8), image1=left.out(), image2=right.out())
     cut, start, model = stages(graph, group.out(), faces="1", order="left-right")
     refined = graph.add("CLRFaceLatentRefineSampler", (4, 0), model=model.out(), latent=start.out())
-    ending(graph, group.out(), cut, model, start, refined, 5.05, "one-face")
+    ending(graph, group.out(), cut, model, start, refined, 5, "one-face")
     return graph
 
 
 def paint() -> Graph:
     graph = Graph("5 Paint an identity mask")
     graph.add(
-        NOTE, (0, 7.5),
+        NOTE, (0, 8),
         text="**Paint an identity mask**: run it once, then paint over the face in *Painter*: guidance stays away from "
         f"what you painted.\n\n{HINT}",
     )  # fmt: skip
-    photo = graph.add("LoadImage", (0, 0), image="astronaut.jpg")
+    photo = graph.add("LoadImage", (0, 2.5), image="astronaut.jpg")
     cut, start, model = stages(graph, photo.out(), at_most=1)
-    painted = graph.add("Painter", (2, 3.8), image=cut.out())
-    kept = graph.add("InvertMask", (3, 3.8), mask=painted.out(1))
-    mask = graph.add("CLRFaceIdentityMask", (3, 2), model=model.out(), latent=start.out(), mask=kept.out())
+    painted = graph.add("Painter", (3, 2.8), image=cut.out())
+    kept = graph.add("InvertMask", (4, 5.5), mask=painted.out(1))
+    mask = graph.add("CLRFaceIdentityMask", (4, 0), model=model.out(), latent=start.out(), mask=kept.out())
     refined = graph.add(
-        "CLRFaceLatentRefineSampler", (4, 0), model=model.out(), latent=start.out(), mask=mask.out(), guidance_scale=1.5
+        "CLRFaceLatentRefineSampler", (5, 0), model=model.out(), latent=start.out(), mask=mask.out(), guidance_scale=1.5
     )
-    ending(graph, photo.out(), cut, model, start, refined, 5.05, "painted")
+    ending(graph, photo.out(), cut, model, start, refined, 6, "painted")
     return graph
 
 
 def compare() -> Graph:
     graph = Graph("6 Degrade, restore, compare")
     graph.add(
-        NOTE, (0, 7.5),
-        text="**Degrade, restore, compare**: a clean face is damaged and restored. The two texts say how much of the "
-        f"person each has kept.\n\n{HINT} This one is *samples/clean/astronaut.jpg*, under another name.",
+        NOTE, (0, 8),
+        text="**Degrade, restore, compare**: a clean face is damaged and restored. The texts say how much of the "
+        "person each has kept. The third is the clean face through the autoencoder alone: more than that no restoration of "
+        f"this model can keep.\n\n{HINT}",
     )  # fmt: skip
-    photo = graph.add("LoadImage", (0, 0), image="astronaut-clean.jpg")
-    model = graph.add("CLRFaceLoadModel", (0, 5))
+    photo = graph.add("LoadImage", (0, 2.5), image="astronaut-clean.jpg")
+    model = graph.add("CLRFaceLoadModel", (0, 0))
     cut = graph.add("CLRFaceDetectAlign", (1, 0), image=photo.out())
     worse = graph.add("CLRFaceDegradeFace", (2, 0), image=cut.out(), seed=9)
-    start = graph.add("CLRFaceIRNInit", (2, 3), model=model.out(), crops=worse.out(), alignment=cut.out(1))
-    refined = graph.add("CLRFaceLatentRefineSampler", (3, 0), model=model.out(), latent=start.out())
-    decoded = graph.add("CLRFaceVQDecode", (4.05, 0), model=model.out(), latent=refined.out(), estimate=start.out(1))
-    graph.add("ImageCompare", (4.05, 2.2), image_a=worse.out(), image_b=decoded.out())
-    before = graph.add("CLRFaceFaceSimilarity", (5.1, 0), faces=worse.out(), reference=cut.out())
-    after = graph.add("CLRFaceFaceSimilarity", (5.1, 2.2), faces=decoded.out(), reference=cut.out())
-    graph.add("PreviewAny", (5.9, 0), "Degraded and clean", source=before.out(1))
-    graph.add("PreviewAny", (5.9, 2.2), "Restored and clean", source=after.out(1))
-    graph.add("SaveImage", (5.1, 5), images=decoded.out(), filename_prefix="clrface/compared")
+    start = graph.add("CLRFaceIRNInit", (3, 0), model=model.out(), crops=worse.out(), alignment=cut.out(1))
+    refined = graph.add("CLRFaceLatentRefineSampler", (4, 0), model=model.out(), latent=start.out())
+    decoded = graph.add("CLRFaceVQDecode", (5, 0), model=model.out(), latent=refined.out(), estimate=start.out(1))
+    encoded = graph.add("CLRFaceVQEncode", (2, 3), model=model.out(), image=cut.out())
+    known = graph.add("CLRFaceVQDecode", (3, 3), model=model.out(), latent=encoded.out())
+    graph.add("ImageCompare", (7, 6.6), image_a=worse.out(), image_b=decoded.out())
+    for row, (faces, title) in enumerate(
+        ((worse, "Degraded and clean"), (decoded, "Restored and clean"), (known, "The autoencoder alone and clean"))
+    ):
+        told = graph.add("CLRFaceFaceSimilarity", (6, 2.2 * row), faces=faces.out(), reference=cut.out())
+        graph.add("PreviewAny", (7, 2.2 * row), title, source=told.out(1))
+    graph.add("SaveImage", (6, 6.6), images=decoded.out(), filename_prefix="clrface/compared")
     return graph
 
 
 def ksampler() -> Graph:
     graph = Graph("7 Restore with KSampler")
     graph.add(
-        NOTE, (0, 7.5),
+        NOTE, (0, 8),
         text="**Restore with KSampler**: ComfyUI's own sampler in place of *Latent Refine Sampler*. Any sampler and "
         "scheduler works; a denoise of 0.5 is what the bundled model was trained for, and cfg stays at 1.\n\n" + HINT,
     )  # fmt: skip
-    photo = graph.add("LoadImage", (0, 0), image=PHOTO)
+    photo = graph.add("LoadImage", (0, 2.5), image=PHOTO)
     cut, start, model = stages(graph, photo.out())
-    guided = graph.add("CLRFaceIdentityGuidance", (2, 4), core_model=model.out(2))
+    guided = graph.add("CLRFaceIdentityGuidance", (2, 3), core_model=model.out(2))
     refined = graph.add(
         "KSampler", (3, 0), model=guided.out(), positive=start.out(2), negative=start.out(3), latent_image=start.out(),
         steps=4, cfg=1.0, sampler_name="euler", scheduler="simple", denoise=0.5,
     )  # fmt: skip
-    ending(graph, photo.out(), cut, model, start, refined, 4.05, "ksampler")
+    ending(graph, photo.out(), cut, model, start, refined, 4, "ksampler")
+    return graph
+
+
+def custom() -> Graph:
+    graph = Graph("7 Restore with SamplerCustomAdvanced")
+    graph.add(
+        NOTE, (0, 8),
+        text="**Restore with SamplerCustomAdvanced**: noise, guider, sampler and noise levels are nodes of their own. "
+        "*BasicScheduler* begins at a denoise of 0.5, which the bundled model was trained for.\n\n" + HINT,
+    )  # fmt: skip
+    photo = graph.add("LoadImage", (0, 2.5), image=PHOTO)
+    cut, start, model = stages(graph, photo.out())
+    noise = graph.add("RandomNoise", (3, 0), noise_seed=0)
+    guider = graph.add("BasicGuider", (3, 1.9), model=model.out(2), conditioning=start.out(2))
+    solver = graph.add("KSamplerSelect", (3, 3.5), sampler_name="euler")
+    levels = graph.add("BasicScheduler", (3, 5.1), model=model.out(2), scheduler="simple", steps=4, denoise=0.5)
+    refined = graph.add(
+        "SamplerCustomAdvanced", (4, 0), noise=noise.out(), guider=guider.out(), sampler=solver.out(),
+        sigmas=levels.out(), latent_image=start.out(),
+    )  # fmt: skip
+    ending(graph, photo.out(), cut, model, start, refined, 5, "custom")
     return graph
 
 
 def referenced() -> Graph:
     graph = Graph("8 Restore from another photo")
     graph.add(
-        NOTE, (0, 10),
+        NOTE, (1, 3.5),
         text="**Restore from another photo**: a sharp photo of the same person pulls the face towards that person. The "
         "text says how sure the match is. A reference makes a likeness; it is no evidence of who somebody is.\n\n"
-        f"{HINT} The second one is *samples/clean/astronaut.jpg*, under another name.",
+        f"{HINT}",
     )  # fmt: skip
     photo = graph.add("LoadImage", (0, 0), "The photo", image="astronaut.jpg")
-    other = graph.add("LoadImage", (0, 5), "Another photo of the person", image="astronaut-clean.jpg")
-    known = graph.add("CLRFaceReferenceFaces", (1, 5), image=other.out())
+    other = graph.add("LoadImage", (0, 5.5), "Another photo of the person", image="astronaut-clean.jpg")
+    known = graph.add("CLRFaceReferenceFaces", (1, 0), image=other.out())
     restored = graph.add("CLRFaceRestoreFaces", (2, 0), image=photo.out(), references=known.out())
-    graph.add("SaveImage", (3.05, 0), images=restored.out(), filename_prefix="clrface/referenced")
-    graph.add("PreviewAny", (3.05, 4.5), "How sure the match is", source=restored.out(3))
+    graph.add("SaveImage", (3, 0), images=restored.out(), filename_prefix="clrface/referenced")
+    graph.add("PreviewAny", (3, 4.5), "How sure the match is", source=restored.out(3))
     return graph
 
 
-GRAPHS = (one_node, modular, upscale, choose, paint, compare, ksampler, referenced)
+def referenced_app() -> Graph:
+    settings = ["fidelity", "strength", "seed"]
+    shown = {"LoadImage": ["image"], "CLRFaceReferenceFaces": ["scale"], "CLRFaceRestoreFaces": settings}
+    return app_of(referenced(), shown)
+
+
+def two_people() -> Graph:
+    graph = Graph("8 Restore two people from a photo of each")
+    graph.add(
+        NOTE, (1, 7),
+        text="**Restore two people from a photo of each**: all references go into one node. Which face is whose is "
+        "found out, and said in the text: each face is drawn towards those that match it.\n\n" + HINT,
+    )  # fmt: skip
+    left = graph.add("LoadImage", (0, 0), "One person", image="astronaut.jpg")
+    right = graph.add("LoadImage", (0, 5.5), "Another person", image=PHOTO)
+    group = graph.add("ImageStitch", (1, 0), "The group photo", image1=left.out(), image2=right.out())
+    one = graph.add("LoadImage", (-1, 0), "Another photo of the one", image="astronaut-clean.jpg")
+    two = graph.add("LoadImage", (-1, 5.5), "Another photo of the other", image="grace-hopper-clean.jpg")
+    both = graph.add("ImageStitch", (1, 3), "Their references", image1=one.out(), image2=two.out())
+    known = graph.add("CLRFaceReferenceFaces", (2, 0), image=both.out())
+    restored = graph.add("CLRFaceRestoreFaces", (3, 0), image=group.out(), references=known.out())
+    graph.add("SaveImage", (4, 0), images=restored.out(), filename_prefix="clrface/two-people")
+    graph.add("PreviewAny", (4, 4.5), "Who matches whom", source=restored.out(3))
+    return graph
+
+
+def generated() -> Graph:
+    graph = Graph("9 Restore after generating")
+    graph.add(
+        NOTE, (0, 2.5),
+        text="**Restore after generating**: small faces of a generated picture come out crooked; restored, they have "
+        "eyes and teeth. Choose a checkpoint of yours in *Load Checkpoint*; any graph that ends in a picture does.",
+    )  # fmt: skip
+    made = graph.add("CheckpointLoaderSimple", (0, 0), ckpt_name=CHECKPOINT)
+    wanted = graph.add("CLIPTextEncode", (1, 0), clip=made.out(1), text="a family at a picnic, wide shot, photograph")
+    unwanted = graph.add("CLIPTextEncode", (1, 2), clip=made.out(1), text="drawing, blurry")
+    empty = graph.add("EmptyLatentImage", (1, 4), width=512, height=512, batch_size=1)
+    sampled = graph.add(
+        "KSampler", (2, 0), model=made.out(), positive=wanted.out(), negative=unwanted.out(), latent_image=empty.out(),
+        seed=1, steps=20, cfg=7.0, sampler_name="euler", scheduler="normal", denoise=1.0,
+    )  # fmt: skip
+    picture = graph.add("VAEDecode", (3, 0), samples=sampled.out(), vae=made.out(2))
+    restored = graph.add("CLRFaceRestoreFaces", (4, 0), image=picture.out(), strength="1")
+    graph.add("SaveImage", (5, 0), images=restored.out(), filename_prefix="clrface/generated")
+    return graph
+
+
+CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
+"""The one that ComfyUI's own first graph names."""
+
+GRAPHS = (
+    one_node, one_node_app, modular, between, upscale, choose, paint, compare, ksampler, custom,
+    referenced, referenced_app, two_people, generated,
+)  # fmt: skip
+"""In the order of their names."""
 
 
 def blueprint(info: Info) -> dict[str, Any]:

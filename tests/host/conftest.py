@@ -85,7 +85,8 @@ def comfyui(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def start(request: pytest.FixtureRequest, comfyui: Path) -> Start:
-    """`with start(folder, "--option") as host:` is a server on a CPU, offline, with that folder as its base."""
+    """`with start(folder, "--option") as host:` is a server on a CPU, offline, with that folder as its base, and the
+    sample pictures as input."""
     python = request.config.getoption("--comfyui-python") or sys.executable
 
     @contextmanager
@@ -103,7 +104,9 @@ def start(request: pytest.FixtureRequest, comfyui: Path) -> Start:
                 env=os.environ | {"HF_HUB_OFFLINE": "1"},
             )  # fmt: skip
         try:
-            yield _when_ready(Host(f"127.0.0.1:{port}", base, log), server)
+            host = _when_ready(Host(f"127.0.0.1:{port}", base, log), server)
+            host.post("/clrface/samples", {})  # as the front-end does when an example graph is opened
+            yield host
         finally:
             server.terminate()
             server.wait(60)
@@ -119,7 +122,7 @@ def host(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hos
 
 
 def lay_out(base: Path) -> None:
-    """The folders of a ComfyUI, the pack as the registry unpacks it, a node for tests, the samples as input."""
+    """The folders of a ComfyUI, the pack as the registry unpacks it, and nodes for tests."""
     for name in ("custom_nodes", "input", "output", "temp", "user", "models"):
         (base / name).mkdir(exist_ok=True)
     for name in published_files():
@@ -127,9 +130,6 @@ def lay_out(base: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target)
     shutil.copy2(Path(__file__).parent / "odd_pictures.py", base / "custom_nodes")
-    for picture in (ROOT / "samples").glob("*.jpg"):
-        shutil.copy2(picture, base / "input")
-    shutil.copy2(ROOT / "samples" / "clean" / "astronaut.jpg", base / "input" / "astronaut-clean.jpg")
 
 
 def _when_ready(host: Host, server: subprocess.Popen[bytes]) -> Host:

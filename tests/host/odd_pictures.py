@@ -1,5 +1,7 @@
-"""A node that the tests put into ComfyUI beside ours: pictures that no node should make, and some do."""
+"""Nodes that the tests put into ComfyUI beside ours: pictures that no node should make, and some do, and landmarks as
+core's MediaPipe node finds them, whose weights are not here."""
 
+import numpy as np
 import torch
 
 
@@ -16,4 +18,23 @@ class OddPicture:
         return (torch.full((1, 64, 64, 3), float("nan")) if kind == "nan" else torch.zeros(0, 64, 64, 3),)
 
 
-NODE_CLASS_MAPPINGS = {"OddPicture": OddPicture}
+class FaceRing:
+    """A face whose outline is an oval of 36 points around the centre of the picture."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "tests", "make", ("FACE_LANDMARKS",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE",), "x": ("INT",), "y": ("INT",), "across": ("INT",), "down": ("INT",)}}
+
+    def make(self, image, x, y, across, down):
+        angles = np.linspace(0, 2 * np.pi, 36, endpoint=False)
+        outline = np.stack((x + across * np.cos(angles), y + down * np.sin(angles)), 1).astype(np.float32)
+        ring = frozenset((at, (at + 1) % 36) for at in range(36))
+        parts = ("face_oval", "lips", "left_eye", "right_eye", "left_iris", "right_iris")
+        sets = {part: ring if part == "face_oval" else frozenset() for part in parts}
+        frames = [[{"landmarks_xy": outline, "score": 1.0}]] * len(image)
+        return ({"frames": frames, "image_size": tuple(image.shape[1:3]), "connection_sets": sets},)
+
+
+NODE_CLASS_MAPPINGS = {"OddPicture": OddPicture, "FaceRing": FaceRing}

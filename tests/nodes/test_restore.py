@@ -41,7 +41,7 @@ def test_another_blend_costs_only_the_paste(
     region = torch.ones(1, 128, 192)
     region[:, :40] = 0
     changes: dict[str, Any] = {"feather": 0.3, "color_match": True, "blend": 0.5, "detail": 0.5, "mask": region}
-    changes |= {"region": "face", "strength": "0.5", "grain": 0.0}
+    changes |= {"region": "face", "strength": "0.5"}
     plain = run("CLRFaceRestoreFaces", image=photos)
     first = made
     cheap = {name: run("CLRFaceRestoreFaces", image=photos.clone(), **{name: each}) for name, each in changes.items()}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clrface_core import Sampling
+from clrface_core import Blending, Detection, Sampling
 
 SNAPSHOT = Path(__file__).parent / "schemas.json"
 
@@ -44,6 +45,14 @@ def test_every_node_is_named_filed_and_explained(nodes: dict[str, Any]) -> None:
         for entry in (*schema.inputs, *schema.outputs):
             assert entry.tooltip and len(entry.tooltip) > 15, f"{entry.id} of {name} has no tooltip"
             assert entry.io_type.startswith("CLRFACE_") or "CLRFACE" not in entry.io_type
+
+
+def test_every_setting_of_the_library_is_a_widget(nodes: dict[str, Any]) -> None:
+    inputs = {entry.id for entry in nodes["CLRFaceRestoreFaces"].define_schema().inputs}
+    for kind in (Sampling, Detection, Blending):
+        assert {each.name for each in fields(kind)} <= inputs, kind
+    pasted = {entry.id for entry in nodes["CLRFaceFacePaste"].define_schema().inputs}
+    assert {each.name for each in fields(Blending)} - pasted == {"strength", "skip_blurred"}  # it knows no severity
 
 
 def test_defaults_are_the_librarys(nodes: dict[str, Any]) -> None:

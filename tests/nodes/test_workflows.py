@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +14,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-GRAPHS = sorted((ROOT / "workflows").glob("*.json"))
+GRAPHS = sorted((ROOT / "workflows").glob("*.json"), key=lambda path: path.stem)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def test_a_graph_fits_the_nodes(path: Path, tool: ModuleType, info: dict[str, An
     assert any(node["class_type"] == "SaveImage" for node in prompt.values())
     assert {node["type"] for node in saved["nodes"]} & {name for name in info if name.startswith("CLRFace")}
     broken = json.loads(path.read_text())
-    broken["nodes"][2]["widgets_values"].append(1)
+    next(node for node in broken["nodes"] if node["type"].startswith("CLRFace"))["widgets_values"].append(1)
     with pytest.raises(ValueError, match="widgets"):
         tool.to_prompt(broken, info)
 
@@ -49,8 +51,63 @@ def test_a_graph_has_its_thumbnail(path: Path) -> None:
     assert path.with_suffix(".jpg").stat().st_size < 120_000
 
 
+@pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
+def test_no_wire_runs_behind_a_node_and_no_node_over_another(path: Path, tool: ModuleType) -> None:
+    saved = json.loads(path.read_text())
+    kinds = {node["id"]: node["type"] for node in saved["nodes"]}
+    hidden = {
+        (kinds[link[1]], kinds[link[3]], kinds[number])
+        for link, points in tool.wires(saved)
+        for number in tool.behind(points, saved["nodes"], {link[1], link[3]})
+    }
+    assert hidden == set()
+    for one, other in itertools.combinations(saved["nodes"], 2):
+        apart = any(
+            first["pos"][axis] + first["size"][axis] + (tool.TITLE if axis else 0) <= second["pos"][axis]
+            for axis in (0, 1)
+            for first, second in ((one, other), (other, one))
+        )
+        assert apart, (one["type"], other["type"])
+
+
+def test_a_wire_behind_a_node_is_seen_and_led_around_it(tool: ModuleType) -> None:
+    nodes = [{"id": n, "pos": [400 * n, 0], "size": [300, 200]} for n in range(3)]
+    straight = {"nodes": nodes, "links": [[1, 0, 0, 2, 0, "IMAGE"]], "extra": {}}
+    [(link, points)] = tool.wires(straight)
+    assert tool.behind(points, nodes, {link[1], link[3]}) == {1}
+    led = straight | {"extra": tool._around(nodes, straight["links"])}
+    [(link, points)] = tool.wires(led)
+    assert tool.behind(points, nodes, {link[1], link[3]}) == set() and min(y for _, y in points) < -tool.TITLE
+
+
+@pytest.mark.parametrize("path", [path for path in GRAPHS if path.stem.endswith("(app)")], ids=lambda path: path.stem)
+def test_an_app_names_widgets_and_results_that_there_are(path: Path, tool: ModuleType, info: dict[str, Any]) -> None:
+    saved = json.loads(path.read_text())
+    kinds = {node["id"]: node["type"] for node in saved["nodes"]}
+    app = saved["extra"]["linearData"]
+    assert saved["extra"]["linearMode"] is True and len(app["inputs"]) >= 3 and app["outputs"]
+    for number, name in app["inputs"]:
+        assert name in tool.widgets_of(info[kinds[number]]), (kinds[number], name)
+    assert {kinds[number] for number in app["outputs"]} <= {"SaveImage", "PreviewAny"}
+    plain = json.loads(path.with_stem(path.stem.removesuffix(" (app)")).read_text())
+    assert plain["nodes"] == saved["nodes"] and "linearMode" not in plain["extra"]
+
+
+def test_pictures_of_the_graphs_are_the_samples(part: Any) -> None:
+    """Load Image finds them: they are put into ComfyUI's input folder when such a graph is opened."""
+    samples = set(part("nodes.samples").SAMPLES)
+    used = {
+        node["widgets_values"][0]
+        for path in GRAPHS
+        for node in json.loads(path.read_text())["nodes"]
+        if node["type"] == "LoadImage"
+    }
+    assert used == samples
+    script = (ROOT / "js" / "samples.js").read_text()
+    assert set(re.findall(r'"([\w-]+\.jpg)"', script)) == samples
+
+
 def test_all_nodes_are_shown_somewhere() -> None:
-    """VQ Encode is for latents of one's own, and has its place in no restoration."""
     used = {node["type"] for path in GRAPHS for node in json.loads(path.read_text())["nodes"]}
     schemas = json.loads((Path(__file__).parent / "schemas.json").read_text())
-    assert set(schemas) - used == {"CLRFaceVQEncode"}
+    assert set(schemas) <= used
