@@ -463,8 +463,8 @@ def compare() -> Graph:
     graph.add(
         NOTE, (0, 8),
         text="**Degrade, restore, compare**: a clean face is damaged and restored. The texts say how much of the "
-        "person each has kept. The third is the clean face through the autoencoder alone: more than that no restoration of "
-        f"this model can keep.\n\n{HINT}",
+        "person each has kept. The third is the clean face through the autoencoder alone: more than that no "
+        f"restoration of this model can keep.\n\n{HINT}",
     )  # fmt: skip
     photo = graph.add("LoadImage", (0, 2.5), image="astronaut-clean.jpg")
     model = graph.add("CLRFaceLoadModel", (0, 0))

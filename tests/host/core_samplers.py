@@ -3,28 +3,19 @@
 python core_samplers.py COMFYUI CHECKOUT
 """
 
-import asyncio
-import importlib
-import importlib.util
 import itertools
 import json
-import sys
-from typing import Any
 
-COMFYUI, CHECKOUT = sys.argv[1:]
-sys.argv = ["main.py", "--cpu"]
-sys.path.insert(0, COMFYUI)
-importlib.import_module("comfy.options").enable_args_parsing()
+from inside import opened, part, run  # first: it makes ComfyUI's modules importable  # isort: skip
 
-import comfy.sample  # noqa: E402
-import comfy.samplers  # noqa: E402
-import latent_preview  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from comfy_extras import nodes_custom_sampler as custom  # noqa: E402
-from PIL import Image  # noqa: E402
+import comfy.sample
+import comfy.samplers
+import latent_preview
+import numpy as np
+import torch
+from comfy_extras import nodes_custom_sampler as custom
 
-nodes: Any = importlib.import_module("nodes")
+nodes = part("nodes")
 
 SAMPLERS = [
     "euler",
@@ -39,36 +30,6 @@ SAMPLERS = [
     "ddim",
 ]
 SCHEDULERS = ["simple", "karras", "sgm_uniform"]
-
-
-def loaded():
-    """The pack, and its nodes by their ids."""
-    spec = importlib.util.spec_from_file_location(
-        "pack", f"{CHECKOUT}/__init__.py", submodule_search_locations=[CHECKOUT]
-    )
-    assert spec is not None and spec.loader is not None
-    sys.modules["pack"] = pack = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(pack)
-
-    async def listed():
-        extension = await pack.comfy_entrypoint()
-        await extension.on_load()
-        return {node.define_schema().node_id: node for node in await extension.get_node_list()}
-
-    return asyncio.run(listed())
-
-
-OURS = loaded()
-part = importlib.import_module
-
-
-def run(kind, **given):
-    """One of our nodes, with its defaults."""
-    inputs = OURS[kind].define_schema().inputs
-    usual = {
-        each.id: each.default for each in inputs if not each.optional and getattr(each, "default", None) is not None
-    }
-    return OURS[kind].execute(**usual | given).args
 
 
 def restored(latent):
@@ -177,12 +138,7 @@ def previewed():
 
 
 with torch.inference_mode():
-    vars(part("pack.nodes.memory"))["choose_dtype"] = lambda device: torch.float32
     BUNDLE, VAE, MODEL = run("CLRFaceLoadModel")
-
-    def opened(name):
-        pixels = np.asarray(Image.open(f"{CHECKOUT}/samples/{name}").convert("RGB"), np.float32) / 255
-        return torch.from_numpy(pixels)[None]
 
     photo, clean = opened("grace-hopper.jpg"), opened("clean/grace-hopper.jpg")
     crops, alignment, *_ = run("CLRFaceDetectAlign", image=photo)

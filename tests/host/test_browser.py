@@ -68,8 +68,8 @@ class Front:
         if message.type == "error" and "/userdata" not in address and "user.css" not in address:
             self.errors.append(f"{message.text} ({address})")
 
-    def open_template(self, name: str) -> None:
-        """Through the template browser, by click."""
+    def open_template(self, name: str, drawn: bool = True) -> None:
+        """Through the template browser, by click. drawn: as a graph, and not as an app."""
         page = self.page
         page.keyboard.press("Escape")
         page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
@@ -79,12 +79,14 @@ class Front:
         self.shot("templates")
         assert not [error for error in self.errors if "clr" in error.lower()]
         self.errors.clear()  # ComfyUI's first graph asks for models, which nobody can fetch here
-        page.get_by_text(name).first.click()
+        page.get_by_text(name, exact=True).first.click()
         page.wait_for_function("app.graph.nodes.some(node => node.comfyClass?.startsWith('CLRFace'))")
-        drawn = page.locator("[data-node-id]").count()
-        nodes = page.evaluate("app.graph.nodes.length")
-        assert drawn >= nodes if self.vue else drawn == 0, f"{drawn} of {nodes} nodes are elements of the page"
         assert not page.evaluate("app.graph.nodes.some(node => node.has_errors)")
+        if not drawn:
+            return
+        count = page.locator("[data-node-id]").count()
+        nodes = page.evaluate("app.graph.nodes.length")
+        assert count >= nodes if self.vue else count == 0, f"{count} of {nodes} nodes are elements of the page"
 
     def run(self) -> None:
         """By the button, until the graph has run."""
@@ -221,6 +223,48 @@ def test_before_and_after(front: Front) -> None:
     assert front.errors == []
 
 
+def test_an_app_shows_its_widgets_and_its_result(front: Front, host: Any) -> None:
+    """And a sample picture that somebody has deleted comes back when its graph is opened."""
+    page = front.page
+    (host.base / "input" / "grace-hopper.jpg").unlink()
+    front.open_template("1 Restore faces (app)", drawn=False)
+    assert (host.base / "input" / "grace-hopper.jpg").is_file()
+    widgets = page.get_by_test_id("linear-widgets")
+    widgets.wait_for(state="visible")
+    front.shot("app")
+    shown = widgets.inner_text()
+    assert all(name in shown for name in ("fidelity", "strength", "region", "seed")) and "score" not in shown
+    assert page.evaluate("app.rootGraph.extra.linearMode") is True
+    page.evaluate(
+        """() => {
+            window.clrfaceEnd = null;
+            for (const end of ["execution_success", "execution_error"])
+                app.api.addEventListener(end, () => { window.clrfaceEnd ??= end; }, { once: true });
+        }"""
+    )
+    page.evaluate("app.queuePrompt(0)")
+    page.wait_for_function("window.clrfaceEnd")
+    assert page.evaluate("window.clrfaceEnd") == "execution_success"
+    result = page.get_by_test_id("linear-image-output")
+    result.first.wait_for(state="visible")
+    front.shot("app-result")
+    assert front.errors == []
+
+
+@pytest.mark.parametrize("name", ["2 Every stage a node", "6 Degrade, restore, compare"])
+def test_wires_are_led_around_nodes(front: Front, name: str) -> None:
+    """What the tool that writes the graphs computes, the front-end has drawn; the picture is to be looked at."""
+    page = front.page
+    front.open_template(name)
+    page.evaluate("app.canvas.ds.scale = 0.42; app.canvas.ds.offset = [60, 330]; app.canvas.setDirty(true, true)")
+    page.wait_for_timeout(1500)
+    turns = page.evaluate("[...app.graph.reroutes.values()].map(r => [r.pos[0], r.pos[1], [...r.linkIds].length])")
+    saved = json.loads((ROOT / "workflows" / f"{name}.json").read_text())["extra"]["reroutes"]
+    assert sorted(map(tuple, turns)) == sorted((*each["pos"], len(each["linkIds"])) for each in saved)
+    front.shot(f"wires-{name[0]}")
+    assert front.errors == []
+
+
 SHOWN = "document.querySelector('.clrface-compare img.clrface-after')?.src ?? ''"
 NODE = "app.graph.nodes.find(n => n.comfyClass === 'CLRFaceRestoreFaces')"
 
@@ -299,7 +343,7 @@ def test_similarity_is_read_on_the_node(front: Front) -> None:
     front.show("CLRFaceFaceSimilarity")
     texts = front.page.locator(".clrface-text")
     texts.first.wait_for()
-    assert texts.count() == 2 and all("face 0: 0." in texts.nth(i).inner_text() for i in range(2))
+    assert texts.count() == 3 and all("face 0: 0." in texts.nth(i).inner_text() for i in range(3))
     front.shot("similarity")
     fits_its_node(front, "CLRFaceFaceSimilarity", ".clrface-text")
     assert front.errors == []
