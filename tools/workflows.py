@@ -339,12 +339,13 @@ def one_node() -> Graph:
 
 
 def app_of(graph: Graph, widgets: dict[str, list[str]]) -> Graph:
-    """The same graph, opened as an app, with these widgets of each kind of node, and its results."""
+    """The same graph, with an "a" behind its number, opened as an app: these widgets of each kind of node, and results."""
     shown = [
         (node, name) for kind, names in widgets.items() for node in graph.nodes if node.kind == kind for name in names
     ]
     results = [node for node in graph.nodes if node.kind in ("SaveImage", "PreviewAny")]
-    return replace(graph, name=f"{graph.name} (app)", app=(shown, results))
+    number, name = graph.name.split(maxsplit=1)
+    return replace(graph, name=f"{number}a {name} (app)", app=(shown, results))
 
 
 def one_node_app() -> Graph:
@@ -406,7 +407,7 @@ def upscale() -> Graph:
 
 
 def between() -> Graph:
-    graph = Graph("3 Restore between two upscalers")
+    graph = Graph("3a Restore between two upscalers")
     graph.add(
         NOTE, (0, 5.5),
         text="**Restore between two upscalers**: the photo is doubled, its faces restored at that size, and the whole "
@@ -504,7 +505,7 @@ def ksampler() -> Graph:
 
 
 def custom() -> Graph:
-    graph = Graph("7 Restore with SamplerCustomAdvanced")
+    graph = Graph("7a Restore with SamplerCustomAdvanced")
     graph.add(
         NOTE, (0, 8),
         text="**Restore with SamplerCustomAdvanced**: noise, guider, sampler and noise levels are nodes of their own. "
@@ -548,7 +549,7 @@ def referenced_app() -> Graph:
 
 
 def two_people() -> Graph:
-    graph = Graph("8 Restore two people from a photo of each")
+    graph = Graph("8b Restore two people from a photo of each")
     graph.add(
         NOTE, (1, 7),
         text="**Restore two people from a photo of each**: all references go into one node. Which face is whose is "
@@ -568,7 +569,7 @@ def two_people() -> Graph:
 
 
 def generated() -> Graph:
-    graph = Graph("9 Restore after generating")
+    graph = Graph("1b Restore after generating")
     graph.add(
         NOTE, (0, 2.5),
         text="**Restore after generating**: small faces of a generated picture come out crooked; restored, they have "
@@ -592,8 +593,8 @@ CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 """The one that ComfyUI's own first graph names."""
 
 GRAPHS = (
-    one_node, one_node_app, modular, between, upscale, choose, paint, compare, ksampler, custom,
-    referenced, referenced_app, two_people, generated,
+    one_node, one_node_app, generated, modular, upscale, between, choose, paint, compare, ksampler, custom,
+    referenced, referenced_app, two_people,
 )  # fmt: skip
 """In the order of their names."""
 

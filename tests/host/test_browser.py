@@ -227,7 +227,7 @@ def test_an_app_shows_its_widgets_and_its_result(front: Front, host: Any) -> Non
     """And a sample picture that somebody has deleted comes back when its graph is opened."""
     page = front.page
     (host.base / "input" / "grace-hopper.jpg").unlink()
-    front.open_template("1 Restore faces (app)", drawn=False)
+    front.open_template("1a Restore faces (app)", drawn=False)
     assert (host.base / "input" / "grace-hopper.jpg").is_file()
     widgets = page.get_by_test_id("linear-widgets")
     widgets.wait_for(state="visible")
