@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 
 def running_server() -> Any:
     """The server, to add routes and handlers to before it starts; None in a host that only runs graphs."""
-    from server import PromptServer
-
-    server = getattr(PromptServer, "instance", None)
+    server = getattr(importlib.import_module("server").PromptServer, "instance", None)
     return server if hasattr(server, "add_on_prompt_handler") else None

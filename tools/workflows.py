@@ -140,7 +140,7 @@ def _around(nodes: list[dict[str, Any]], links: list[list[Any]]) -> dict[str, An
     extensions = []
 
     def turn(x: float, y: float, numbers: list[int], parent: int | None) -> int:
-        entry = {"id": len(reroutes) + 1, "pos": [round(x), round(y)], "linkIds": numbers}
+        entry: dict[str, Any] = {"id": len(reroutes) + 1, "pos": [round(x), round(y)], "linkIds": numbers}
         reroutes.append(entry | ({} if parent is None else {"parentId": parent}))
         return entry["id"]
 
@@ -339,7 +339,7 @@ def one_node() -> Graph:
 
 
 def app_of(graph: Graph, widgets: dict[str, list[str]]) -> Graph:
-    """The same graph, with an "a" behind its number, opened as an app: these widgets of each kind of node, and results."""
+    """The same graph as an app: these widgets of each kind of node, and its results. Its number gets an "a"."""
     shown = [
         (node, name) for kind, names in widgets.items() for node in graph.nodes if node.kind == kind for name in names
     ]

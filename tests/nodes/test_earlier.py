@@ -12,7 +12,7 @@ import pytest
 def test_old_names_and_settings_that_have_come_since(part: Callable[[str], Any], nodes: dict[str, Any]) -> None:
     earlier = part("nodes.earlier")
     defaults = earlier.defaults_of(list(nodes.values()))
-    prompt = {
+    prompt: dict[str, Any] = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "a.png", "t0": 1}},
         "2": {
             "class_type": "CLRFaceRestoreFaces",
