@@ -18,11 +18,13 @@ RENAMED = {
 
 
 def defaults_of(nodes: list[Any]) -> dict[str, dict[str, Any]]:
-    """Node id to its settings, and what each is by default."""
+    """Node id to the settings that it cannot do without, and what each is by default."""
     schemas = [node.define_schema() for node in nodes]
     return {
         schema.node_id: {
-            entry.id: entry.default for entry in schema.inputs if getattr(entry, "default", None) is not None
+            entry.id: entry.default
+            for entry in schema.inputs
+            if not entry.optional and getattr(entry, "default", None) is not None
         }
         for schema in schemas
     }

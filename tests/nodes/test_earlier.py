@@ -28,6 +28,8 @@ def test_old_names_and_settings_that_have_come_since(part: Callable[[str], Any],
     assert now["3"]["inputs"]["faces"] == "1" and now["3"]["inputs"]["alignment"] == ["4", 1]
     assert now["1"] == prompt["1"] and now["4"] == "no node" and prompt["2"]["inputs"]["t0"] == 0.4
     assert earlier.updated(now, defaults) == now
+    cut = earlier.updated({"5": {"class_type": "CLRFaceDetectAlign", "inputs": {"image": ["1", 0]}}}, defaults)
+    assert "bboxes" not in cut["5"]["inputs"]  # what is not connected stays so, though ComfyUI has a default of it
 
 
 def test_every_new_name_is_an_input(part: Callable[[str], Any], nodes: dict[str, Any]) -> None:
