@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -167,14 +167,16 @@ def _find(
 ) -> list[Face]:
     """The faces of one picture: of the landmarks given, in the boxes given, or all that the detector finds."""
     if meshes is not None:
-        return [from_mesh(face["landmarks_xy"], face.get("score", 1.0)) for face in meshes]
+        return [from_mesh(*_mesh(face)) for face in _listed(meshes, "landmarks of faces")]
     if boxes is not None:
-        return faces_in_boxes(photo, list(_corners(boxes)), finder, threshold)
+        return faces_in_boxes(photo, [_corners(box) for box in _listed(boxes, "boxes")], finder, threshold)
     return finder.detect(photo, threshold)
 
 
 def _given(landmarks: dict[str, Any] | None, bboxes: Any, frames: int) -> tuple[list[Any] | None, list[Any] | None]:
     """What was connected, picture by picture: landmarks and boxes, None for what was not."""
+    if landmarks is not None and not isinstance(landmarks, dict):
+        raise CLRFaceError(f"Expected FACE_LANDMARKS, got {type(landmarks).__name__}: connect those of MediaPipe.")
     return (
         None if landmarks is None else _per_picture(landmarks.get("frames"), frames),
         None if bboxes is None else _per_picture(_nested(bboxes), frames),
@@ -185,12 +187,35 @@ def _nested(bboxes: Any) -> list[list[dict[str, float]]]:
     """ComfyUI's boxes come as one, as a list, or as a list per picture; an empty list is none anywhere."""
     if isinstance(bboxes, dict):
         return [[bboxes]]
-    return [bboxes] if not bboxes or isinstance(bboxes[0], dict) else list(bboxes)
+    boxes = _listed(bboxes, "boxes")
+    return [boxes] if not boxes or isinstance(boxes[0], dict) else boxes
 
 
-def _corners(boxes: list[dict[str, float]]) -> Iterator[tuple[float, float, float, float]]:
-    for box in boxes:
-        yield box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]
+def _listed(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise CLRFaceError(f"Expected a list of {what}, got {type(value).__name__}: connect a node that makes them.")
+    return list(value)
+
+
+def _mesh(face: Any) -> tuple[np.ndarray, float]:
+    """The points of MediaPipe's landmarks, and their score."""
+    try:
+        return np.asarray(face["landmarks_xy"], np.float32), float(face.get("score", 1.0))
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise CLRFaceError(
+            f"Expected landmarks_xy of each face, got {type(face).__name__} without: connect those of MediaPipe."
+        ) from error
+
+
+def _corners(box: Any) -> tuple[float, float, float, float]:
+    """A box of ComfyUI's by its corners."""
+    try:
+        x, y, width, height = (float(box[key]) for key in ("x", "y", "width", "height"))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise CLRFaceError(
+            f"Expected boxes with x, y, width and height, got {box!r:.80}: connect a node that makes BOUNDING_BOX."
+        ) from error
+    return x, y, x + width, y + height
 
 
 def _per_picture(lists: Any, frames: int) -> list[Any]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..clrface_core.errors import CLRFaceError
 from ..clrface_core.faces.detect import ORDERS
 from ..clrface_core.faces.select import SIDES, choose
-from .tensors import needs_crops, or_none
+from .tensors import check_image, needs_crops, or_none
 from .types import CATEGORY, Alignment
 
 
@@ -85,6 +85,8 @@ class SelectFaces(io.ComfyNode):
 
     @classmethod
     def execute(cls, alignment: Any, crops: Tensor | None = None, **filters: Any) -> io.NodeOutput:
+        if crops is not None:
+            check_image(crops, "crops")
         if crops is not None and len(crops) != len(alignment):
             raise CLRFaceError(
                 f"Expected {len(alignment)} crops for this alignment, got {len(crops)}: connect both from one node."

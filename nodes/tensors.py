@@ -20,6 +20,9 @@ from ..clrface_core.errors import CLRFaceError
 FACE_IDS = "batch_index"
 """The key of a LATENT under which ComfyUI itself keeps what a latent's noise depends on: here a face's id."""
 
+LEAST_LATENT = 4
+"""Sides of the smallest latents that can be refined."""
+
 
 class Each(Sequence[Tensor]):
     """A list of tensors, each made when it is asked for: a long video is never held twice."""
@@ -63,6 +66,10 @@ def check_image(image: Tensor, name: str) -> None:
         raise CLRFaceError(
             f"Expected RGB pictures for {name}, got {image.shape[-1]} channels: take the alpha off with "
             "'Split Image with Alpha', or turn grey into RGB."
+        )
+    if not image.is_floating_point():
+        raise CLRFaceError(
+            f"Expected pixels in [0,1] for {name}, got whole numbers ({image.dtype}): divide them by their largest."
         )
     if image.shape[1] < 1 or image.shape[2] < 1:
         raise CLRFaceError(f"Expected {name} to have pixels, got {image.shape[2]}x{image.shape[1]}: check its source.")
@@ -133,12 +140,12 @@ def latent_masks(mask: Tensor, latents: Tensor) -> Tensor:
 
 def _checked(mask: Tensor, count: int, of: str, advice: str) -> Tensor:
     """The masks as (B,1,H,W), 1 or `count` of them and finite; else CLRFaceError."""
-    mask = mask.reshape(-1, 1, *mask.shape[-2:])
-    if len(mask) not in (1, count) or not torch.isfinite(mask).all() or 0 in mask.shape[2:]:
-        raise CLRFaceError(
-            f"Expected one finite mask for all {of} or {count} of them, got {tuple(mask.shape)}: {advice}."
-        )
-    return mask
+    good = isinstance(mask, Tensor) and mask.ndim >= 2 and mask.numel() > 0 and torch.isfinite(mask).all()
+    masks = mask.reshape(-1, 1, *mask.shape[-2:]) if good else ()
+    if len(masks) not in {1, count} or not len(masks):
+        got = f"a tensor {tuple(mask.shape)}" if good else f"none or NaN in {_kind(mask)}"
+        raise CLRFaceError(f"Expected one finite mask for all {of} or {count} of them, got {got}: {advice}.")
+    return masks
 
 
 def latents_of(latent: dict[str, Any], channels: int) -> Tensor:
@@ -158,15 +165,19 @@ def blind_of(latent: dict[str, Any], channels: int) -> Tensor | None:
 def estimate_and_degraded(latent: dict[str, Any], channels: int) -> tuple[Tensor, Tensor]:
     """z_I and z_d (B,channels,h,w) of a LATENT to be refined, float32; CLRFaceError for one that does not hold both."""
     z_i, z_d, *_ = _samples(latent, (2 * channels, 3 * channels), "'IRN Init'").split(channels, dim=1)
+    if min(z_i.shape[2:]) < LEAST_LATENT:
+        size = f"{z_i.shape[3]}x{z_i.shape[2]}"
+        raise CLRFaceError(
+            f"Expected latents of at least {LEAST_LATENT}x{LEAST_LATENT} to refine, got {size}: enlarge them."
+        )
     return z_i, z_d
 
 
 def _samples(latent: dict[str, Any], channels: tuple[int, ...], source: str) -> Tensor:
     z = latent.get("samples") if isinstance(latent, dict) else None
     if not isinstance(z, Tensor) or z.ndim != 4 or z.shape[1] not in channels:
-        got = f"a tensor {tuple(z.shape)}" if isinstance(z, Tensor) else type(z).__name__
         wanted = " or ".join(map(str, channels))
-        raise CLRFaceError(f"Expected a LATENT from {source} ({wanted} channels), got {got}: connect that node.")
+        raise CLRFaceError(f"Expected a LATENT from {source} ({wanted} channels), got {_kind(z)}: connect that node.")
     if not torch.isfinite(z).all():
         raise CLRFaceError("Expected finite latents, got NaN or infinity: check the node that made them.")
     return z.float()
@@ -174,4 +185,10 @@ def _samples(latent: dict[str, Any], channels: tuple[int, ...], source: str) -> 
 
 def face_ids(latent: dict[str, Any], count: int) -> list[int]:
     """What the noise of each latent depends on: its face's id; 0, 1, ... where the LATENT does not say."""
-    return list(latent.get(FACE_IDS, range(count)))
+    ids = latent.get(FACE_IDS, range(count))
+    if not isinstance(ids, Sequence) or len(ids) != count or not all(isinstance(each, int) for each in ids):
+        raise CLRFaceError(
+            f"Expected {count} whole numbers as the {FACE_IDS} of this LATENT, got {ids!r:.80}: leave them out, or "
+            "give one per latent."
+        )
+    return list(ids)

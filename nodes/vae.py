@@ -26,8 +26,9 @@ class HostVAE:
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
         """Latents of pictures, cut to whole latents around their centre as ComfyUI does."""
-        images = crop_to_multiple(pixel_samples[..., :3], self.downscale_ratio)
-        check_image(images, "pixels")
+        pixels = pixel_samples[..., :3] if isinstance(pixel_samples, Tensor) else pixel_samples
+        check_image(pixels, "pixels")
+        images = crop_to_multiple(pixels, self.downscale_ratio)
         faces = self._model.faces()
         height, width = (extent // self.downscale_ratio for extent in images.shape[1:3])
         latents = blank(len(images), self.latent_channels, height, width)

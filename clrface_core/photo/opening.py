@@ -20,6 +20,12 @@ from .png import damaged_chunk
 MAX_PIXELS = 178_000_000
 """Largest picture read, in pixels: Pillow's own limit, beyond which a file is more likely an attack."""
 
+EMPTY_PIXELS = 4_000_000
+PIXELS_PER_BYTE = 500
+"""A picture of more pixels than the first must not hold more of them per byte of its file than the second: of a flat
+area a JPEG can hold 512, a PNG of colours 344, of photos even the most compressed hold some 200. What declares more is
+blank, cut short or an attack, and would cost gigabytes to find out."""
+
 END_OF_JPEG = b"\xff\xd9"
 
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -56,13 +62,26 @@ def open_header(name: object, data: bytes) -> Image.Image:
             raise
         except Exception as error:  # Pillow's readers raise anything on a damaged file, RuntimeError and worse too
             raise CLRFaceError(damaged(name, error)) from error
-    if image.width * image.height > MAX_PIXELS:
-        raise CLRFaceError(_too_large(name, f"{image.width} x {image.height}"))
+    check_size(name, image.width, image.height, len(data))
     return image
+
+
+def check_size(name: object, width: int, height: int, size: int, frames: int = 1) -> None:
+    """CLRFaceError where a file of `size` bytes declares more pixels than are read, or than it can hold."""
+    if width * height > MAX_PIXELS:
+        raise CLRFaceError(_too_large(name, f"{width} x {height}"))
+    if width * height * frames > max(EMPTY_PIXELS, size * PIXELS_PER_BYTE):
+        shape = f"{width}x{height} px" + (f" in {frames} frames" if frames > 1 else "")
+        raise CLRFaceError(
+            f"Expected a picture that fills its file, got {name}, {shape} of {size} bytes, so blank, cut short or "
+            "hostile: copy or export it again."
+        )
 
 
 def load(name: object, image: Image.Image, data: bytes) -> Image.Image:
     """The picture with its pixels. A JPEG that lacks nothing but its end marker is whole."""
+    if image.format == "PNG" and (name_of_part := damaged_chunk(data)):  # told before anything large is decoded
+        raise CLRFaceError(damaged(name, ValueError(f"wrong checksum of {name_of_part.decode('latin-1')}")))
     with strict_pillow():
         try:
             image.load()
@@ -73,8 +92,6 @@ def load(name: object, image: Image.Image, data: bytes) -> Image.Image:
             if mended is None:
                 raise CLRFaceError(damaged(name, error)) from error
             image = mended
-    if image.format == "PNG" and (name_of_part := damaged_chunk(data)):
-        raise CLRFaceError(damaged(name, ValueError(f"wrong checksum of {name_of_part.decode('latin-1')}")))
     return image
 
 

@@ -12,7 +12,7 @@ from ..errors import CLRFaceError
 from ..storage import as_path
 from .decode import to_photo
 from .formats import FOREIGN_SUFFIXES
-from .opening import damaged, open_header, read_bytes, shown, strict_pillow
+from .opening import check_size, damaged, open_header, read_bytes, shown, strict_pillow
 from .photo import Photo
 from .tiff import unusual_photo
 
@@ -52,6 +52,7 @@ def frames_of_file(name: object, data: bytes) -> Iterator[Photo]:
         yield photo_of_file(name, data)
         return
     image = open_header(name, data)
+    check_size(name, image.width, image.height, len(data), count)
     for number in range(count):
         with strict_pillow():
             try:

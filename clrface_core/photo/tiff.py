@@ -15,7 +15,7 @@ from PIL import TiffImagePlugin
 from ..errors import CLRFaceError
 from .decode import orientation_of, photo_of_values, scaled
 from .metadata import ORIENTATION, put_in_directory, read_metadata
-from .opening import MAX_PIXELS, load, open_header
+from .opening import check_size, load, open_header
 from .photo import Metadata, Photo
 from .sixteen_bit import opencv, upright
 
@@ -45,8 +45,7 @@ def unusual_photo(name: object, data: bytes) -> Photo | None:
         return None
     if tags.get(PHOTOMETRIC, [2])[0] not in (0, 1, 2) or samples > 4 or bits not in (16, 32, 64):
         raise CLRFaceError(f"Expected a TIFF with grey or RGB colours, got {name} of another kind: save it as PNG.")
-    if tags[WIDTH][0] * tags[HEIGHT][0] > MAX_PIXELS:
-        raise CLRFaceError(f"Expected at most {MAX_PIXELS // 10**6} megapixels, got {name}: make it smaller first.")
+    check_size(name, tags[WIDTH][0], tags[HEIGHT][0], len(data))
     first = _plane(data, order, entries, tags, 0)
     image = open_header(name, first)
     metadata = read_metadata(image)

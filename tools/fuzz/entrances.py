@@ -415,6 +415,28 @@ def boxes(folder: Path) -> Case:
     return case
 
 
+def nodes(folder: Path) -> Case:
+    """The nodes in ComfyUI, with inputs that no node of ours would hand them."""
+    from .nodes import Workbench, check_outputs
+
+    bench = Workbench(folder)
+    names = sorted(bench.nodes)
+
+    def case(draw: random.Random) -> str:
+        name = draw.choice(names)
+        given = bench.drawn(name, draw)
+        try:
+            if not bench.accepts(name, given):
+                return "refused"
+            outputs = bench.run(name, **given)
+        except bench.error:
+            return "refused"
+        check_outputs(bench.nodes[name], given, outputs, Wrong)
+        return "taken"
+
+    return case
+
+
 ENTRANCES: dict[str, Callable[[Path], Case]] = {
     **{f"picture {suffix[1:]}": pictures(suffix) for suffix, files in sample_pictures().items() if files},
     "array, tensor, PIL": values,
@@ -425,4 +447,5 @@ ENTRANCES: dict[str, Callable[[Path], Case]] = {
     "command line": arguments,
     "landmarks": landmarks,
     "boxes": boxes,
+    "nodes": nodes,
 }
