@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from struct import error as struct_error
 from typing import Any
@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import CLRFaceError
+from .app_segments import segments_of_iptc, split_xmp
 from .color import grey_profile, grey_to_srgb, profile_of, space
 from .metadata import exif_with_all
 from .photo import ColorCoding, Photo
@@ -46,18 +47,28 @@ def encode(photo: Photo, kind: str, quality: int | None = None, compression: int
     return _save(_image(values), kind, **options)
 
 
-def encode_frames(photos: Sequence[Photo], kind: str, quality: int | None = None) -> bytes:
-    """The file of several frames or pages. kind: "PNG", "WEBP", "AVIF", "GIF" or "TIFF"."""
-    pages = [_values(photo, kind) for photo in photos]
+def encode_frames(photos: Iterable[Photo], kind: str, quality: int | None = None) -> bytes:
+    """The file of several frames or pages, at least one. kind: "PNG", "WEBP", "AVIF", "GIF" or "TIFF".
+
+    Each is asked for when its turn comes, and kept as what the file holds of it.
+    """
     if kind == "TIFF":
-        return encode_tiff([(values, _profile(photo, values), photo.metadata) for values, photo in pages])
-    shapes = {values.shape[:2] for values, _ in pages}
+        pages = (_values(photo, kind) for photo in photos)
+        return encode_tiff((values, _profile(photo, values), photo.metadata) for values, photo in pages)
+    frames: list[np.ndarray] = []
+    durations: list[float] = []
+    first: Photo | None = None
+    for photo in photos:
+        values, known = _values(replace(photo, bits=8), kind)
+        frames.append(values)
+        durations.append(photo.duration if photo.duration is not None else 100.0)
+        first = first or known
+    assert first is not None
+    shapes = {values.shape[:2] for values in frames}
     if len(shapes) > 1:
         raise CLRFaceError(f"Expected frames of one size for {NAMES[kind]}, got {sorted(shapes)}: write a TIFF.")
-    channels = max(values.shape[2] for values, _ in pages)
-    images = [_image(_widened(values, channels, photo)) for values, photo in pages]
-    first = pages[0][1]
-    durations = [photo.duration if photo.duration is not None else 100.0 for photo in photos]
+    channels = max(values.shape[2] for values in frames)
+    images = [_image(_widened(values, channels)) for values in frames]
     options: dict[str, Any] = {"save_all": True, "append_images": images[1:], "loop": 0}
     options["duration"] = durations if kind == "PNG" else [round(value) for value in durations]
     if kind == "PNG":
@@ -70,10 +81,8 @@ def encode_frames(photos: Sequence[Photo], kind: str, quality: int | None = None
     return _save(images[0], kind, **options)
 
 
-def _widened(values: np.ndarray, channels: int, photo: Photo) -> np.ndarray:
+def _widened(values: np.ndarray, channels: int) -> np.ndarray:
     """8-bit values with as many channels as the widest frame has."""
-    if values.dtype == np.uint16:
-        values = _quantised(photo, 8)
     if values.shape[2] <= 2 < channels:
         values = values[..., [0, 0, 0, *([1] if values.shape[2] == 2 else [])]]
     if values.shape[2] in (1, 3) and channels in (2, 4):
@@ -159,6 +168,10 @@ def _options(photo: Photo, values: np.ndarray, kind: str, quality: int) -> dict[
         options["exif"] = b"Exif\0\0" + exif
     if metadata.xmp:
         options["xmp"] = metadata.xmp
+    if kind == "JPEG":
+        packet, rest = split_xmp(metadata.xmp or b"")
+        iptc = segments_of_iptc(metadata.iptc) if metadata.iptc else b""
+        options |= {"xmp": packet or None, "extra": rest + iptc or None}
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image, TiffImagePlugin
 
+from .app_segments import iptc_of_resources, iptc_of_segments, resources_of_iptc, whole_xmp
 from .photo import Metadata
 
 ORIENTATION, EXIF_IFD, GPS_IFD, USER_COMMENT = 0x0112, 0x8769, 0x8825, 0x9286
@@ -22,7 +23,14 @@ DESCRIPTIVE = (
 )
 """The tags of a TIFF directory that speak of the photo; the others speak of how its pixels are stored."""
 
-PLACED_ELSEWHERE = ("XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1", "Raw profile type xmp")
+IPTC_TAG = 33723
+IPTC_TEXT = "Raw profile type iptc"
+"""Where TIFF and PNG hold IPTC."""
+
+PLACED_ELSEWHERE = (
+    *("XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1", "Raw profile type xmp"),
+    *(IPTC_TEXT, "Raw profile type 8bim"),
+)
 
 
 def read_metadata(image: Image.Image) -> Metadata:
@@ -31,18 +39,46 @@ def read_metadata(image: Image.Image) -> Metadata:
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
     if isinstance(xmp, str):
         xmp = xmp.encode("utf-8", "replace")
-    return Metadata(upright_exif(exif) if exif else None, _upright_xmp(xmp) if xmp else None, _text(image), _dpi(image))
+    if xmp:
+        xmp = _upright_xmp(whole_xmp(xmp, getattr(image, "applist", ())))
+    return Metadata(upright_exif(exif) if exif else None, xmp or None, _text(image), _dpi(image), _iptc(image))
+
+
+def _iptc(image: Image.Image) -> bytes | None:
+    """The IPTC block of a JPEG, TIFF or PNG."""
+    if image.format == "TIFF":
+        block = getattr(image, "tag_v2", {}).get(IPTC_TAG)
+        if isinstance(block, tuple) and all(isinstance(each, int) and 0 <= each < 2**32 for each in block):
+            block = struct.pack(f"{image.tag_v2._endian}{len(block)}I", *block)  # type: ignore[attr-defined]
+        return block if isinstance(block, bytes) and block else None
+    if image.format in ("JPEG", "MPO"):
+        return iptc_of_segments(getattr(image, "applist", ()))
+    block = _hexadecimal(image.info.get(IPTC_TEXT)) or _hexadecimal(image.info.get("Raw profile type 8bim"))
+    return block if block and not block.startswith(b"8BIM") else iptc_of_resources(block or b"")
 
 
 def _exif_block(image: Image.Image) -> bytes | None:
     exif = image.info.get("exif")
-    hexadecimal = image.info.get("Raw profile type exif")  # how PNG held it before it had a chunk for it
-    if exif is None and isinstance(hexadecimal, str):
-        try:
-            exif = bytes.fromhex("".join(hexadecimal.split("\n")[3:]))
-        except ValueError:
-            return None
+    if exif is None:
+        exif = _hexadecimal(image.info.get("Raw profile type exif"))  # how PNG held it before it had a chunk for it
     return re.sub(b"^(Exif\0\0)+", b"", exif) if isinstance(exif, bytes) else None
+
+
+def _hexadecimal(text: object) -> bytes | None:
+    """The block that a PNG holds as text: its name, its length, and its bytes as digits."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return bytes.fromhex("".join(text.split("\n")[3:]))
+    except ValueError:
+        return None
+
+
+def text_of_iptc(iptc: bytes) -> tuple[str, str]:
+    """Keyword and text by which a PNG holds an IPTC block, as ImageMagick and ExifTool write it."""
+    block = resources_of_iptc(iptc).hex()
+    lines = [block[at : at + 72] for at in range(0, len(block), 72)]
+    return IPTC_TEXT, "\n".join(["", "iptc", f"{len(block) // 2:8}", *lines, ""])
 
 
 def _tiff_exif(image: Image.Image) -> bytes | None:
@@ -197,6 +233,8 @@ def put_in_directory(metadata: Metadata, put: Callable[[int, Any], None]) -> Non
                 put(ifd, values)
     if metadata.xmp:
         put(700, metadata.xmp)
+    if metadata.iptc:
+        put(IPTC_TAG, metadata.iptc)
     if metadata.dpi:
         for tag, value in zip((282, 283), metadata.dpi, strict=True):
             put(tag, TiffImagePlugin.IFDRational(round(value * 10_000), 10_000))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from ..errors import CLRFaceError
 from ..storage import is_remote, plain_errors
@@ -19,6 +19,9 @@ from .png import damaged_chunk
 
 MAX_PIXELS = 178_000_000
 """Largest picture read, in pixels: Pillow's own limit, beyond which a file is more likely an attack."""
+
+MOST_TEXT = 16 * 2**20
+"""Bytes that a compressed profile or text of a PNG may expand to: large ones of printers take 3 MB."""
 
 EMPTY_PIXELS = 4_000_000
 PIXELS_PER_BYTE = 500
@@ -37,14 +40,14 @@ PACKAGES = {"HEIF": ("pillow_heif", "pillow-heif"), "JXL": ("pillow_jxl", "pillo
 @contextlib.contextmanager
 def strict_pillow() -> Iterator[None]:
     """Let Pillow not accept a file that ends early, whatever other code has set, nor print warnings."""
-    tolerant = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    tolerant, longest = ImageFile.LOAD_TRUNCATED_IMAGES, PngImagePlugin.MAX_TEXT_CHUNK
+    ImageFile.LOAD_TRUNCATED_IMAGES, PngImagePlugin.MAX_TEXT_CHUNK = False, MOST_TEXT
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = tolerant
+        ImageFile.LOAD_TRUNCATED_IMAGES, PngImagePlugin.MAX_TEXT_CHUNK = tolerant, longest
 
 
 def open_header(name: object, data: bytes) -> Image.Image:

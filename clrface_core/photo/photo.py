@@ -16,12 +16,14 @@ class Metadata:
 
     exif: the EXIF block from its byte order mark on, orientation upright, without thumbnail; it holds GPS too.
     xmp: the XMP packet. text: pairs of keyword and text, as PNG has them. dpi: pixels per inch, across and down.
+    iptc: the block of agencies and archives (IPTC-IIM): captions, keywords, credits.
     """
 
     exif: bytes | None = None
     xmp: bytes | None = None
     text: tuple[tuple[str, str], ...] = ()
     dpi: tuple[float, float] | None = None
+    iptc: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+from .metadata import text_of_iptc
 from .photo import ColorCoding, Metadata
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -71,6 +72,9 @@ def label(png: bytes, icc: bytes | None, coding: ColorCoding, metadata: Metadata
         body += chunk(b"pHYs", struct.pack(">IIB", *(round(value / 0.0254) for value in metadata.dpi), 1))
     if metadata.xmp:
         body += chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp)
+    if metadata.iptc:
+        keyword, text = text_of_iptc(metadata.iptc)
+        body += chunk(b"zTXt", keyword.encode() + b"\0\0" + zlib.compress(text.encode()))
     for keyword, text in metadata.text:
         body += _text(keyword, text)
     return png[:HEADER_END] + body + png[HEADER_END:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from PIL import TiffImagePlugin
 
 from ..errors import CLRFaceError
 from .decode import orientation_of, photo_of_values, scaled
-from .metadata import ORIENTATION, put_in_directory, read_metadata
+from .metadata import IPTC_TAG, ORIENTATION, put_in_directory, read_metadata
 from .opening import check_size, load, open_header
 from .photo import Metadata, Photo
 from .sixteen_bit import opencv, upright
@@ -144,7 +144,7 @@ def _float_values(name: object, data: bytes) -> np.ndarray:
     return values[..., None] if values.ndim == 2 else values[..., [2, 1, 0, 3][: values.shape[2]]]
 
 
-def encode_tiff(pages: Sequence[tuple[np.ndarray, bytes | None, Metadata]]) -> bytes:
+def encode_tiff(pages: Iterable[tuple[np.ndarray, bytes | None, Metadata]]) -> bytes:
     """A TIFF of pages: values (H,W,C) uint8 or uint16 (grey, grey and alpha, RGB, RGBA), profile and metadata each."""
     file = io.BytesIO()
     file.write(b"II*\0\0\0\0\0")
@@ -181,6 +181,7 @@ def _directory(
     put(259, 8)  # deflate
     put(PHOTOMETRIC, 2 if channels > 2 else 1)
     directory.tagtype[273] = directory.tagtype[279] = 4
+    directory.tagtype[IPTC_TAG] = 7
     put(273, 0)  # from the end of the directory
     put(SAMPLES, channels)
     put(278, height)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from torch import Tensor
@@ -49,7 +50,7 @@ def write_photo(
 
 def write_frames(
     path: str | Path,
-    photos: Sequence[Photo],
+    photos: Iterable[Photo],
     *,
     quality: int | None = None,
     strip_metadata: bool = False,
@@ -57,16 +58,19 @@ def write_frames(
 ) -> None:
     """Write several pictures as the frames or pages of one file: .png, .apng, .webp, .avif, .gif or .tif, .tiff.
 
-    Those of an animation last as long as their `duration`, 100 ms where they have none, and it repeats for ever.
-    See `write_photo` for the rest.
+    Each is asked for when its turn comes. Those of an animation last as long as their `duration`, 100 ms where they
+    have none, and it repeats for ever. See `write_photo` for the rest.
     """
     path = as_path(path)
     kind = kind_of(path, FRAMED)
-    if not photos:
+    frames = iter(photos)
+    first = next(frames, None)
+    if first is None:
         raise CLRFaceError("Expected at least one frame to write, got none: pass the frames of a picture.")
+    frames = chain((first,), frames)
     if strip_metadata:
-        photos = [replace(photo, metadata=Metadata()) for photo in photos]
-    replace_file(path, encode_frames(photos, kind, _checked(quality)), note)
+        frames = (replace(photo, metadata=Metadata()) for photo in frames)
+    replace_file(path, encode_frames(frames, kind, _checked(quality)), note)
 
 
 def kind_of(path: Path, kinds: dict[str, str]) -> str:

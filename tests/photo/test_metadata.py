@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image, PngImagePlugin, features
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, features
 
 from clrface_core.photo import Metadata, Photo, read_photo, write_photo
 
@@ -149,3 +150,47 @@ def test_a_pil_image_brings_its_metadata(jpeg: Path) -> None:
 
     assert as_photo(Image.open(jpeg)).metadata == read_photo(jpeg).metadata
     assert as_photo(Image.open(io.BytesIO(jpeg.read_bytes()))).metadata == read_photo(jpeg).metadata
+
+
+LONG_XMP = (
+    b'<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+    b'xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:rights>Kodak</dc:rights><dc:source>%s</dc:source>'
+    b'</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+)
+"""A packet with room for more."""
+IPTC = b"\x1c\x02\x78\x00\x07Caption" + b"\x1c\x02\x19\x00\x04navy" * 9000
+"""An IPTC block of 81 kB, which no segment of a JPEG holds alone."""
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
+def test_xmp_and_iptc_of_more_than_64_kb_go_from_any_kind_to_any(tmp_path: Path, name: str) -> None:
+    texts = [bytes(97 + (at * at + run) % 26 for at in range(30_000)) for run in range(7)]
+    first = Photo(torch.rand(3, 8, 8).mul(255).round() / 255, metadata=Metadata(xmp=LONG_XMP % b"".join(texts), iptc=IPTC))
+    write_photo(tmp_path / name, first)
+    for again in ("b.jpg", "b.png", "b.tif"):
+        known = read_photo(tmp_path / name).metadata
+        assert known.iptc == IPTC
+        assert known.xmp is not None and all(text in known.xmp for text in (b"<dc:rights>Kodak", *texts))
+        assert b"HasExtendedXMP" not in known.xmp and known.xmp.count(b"</rdf:RDF>") == 1
+        write_photo(tmp_path / again, read_photo(tmp_path / name))
+        name = again
+    write_photo(tmp_path / "bare.jpg", first, strip_metadata=True)
+    bare = (tmp_path / "bare.jpg").read_bytes()
+    assert len(bare) < 5000 and b"Kodak" not in bare and b"Caption" not in bare
+
+
+def test_an_extension_of_xmp_that_is_not_whole_is_left_out(tmp_path: Path) -> None:
+    long = bytes(97 + at * at % 26 for at in range(200_000))
+    write_photo(tmp_path / "a.jpg", Photo(torch.zeros(3, 8, 8), metadata=Metadata(xmp=LONG_XMP % long)))
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data.replace(long[70_000:70_010], b"0123456789"))
+    known = read_photo(tmp_path / "a.jpg").metadata
+    assert known.xmp is not None and b"<dc:source>" not in known.xmp
+
+
+def test_a_large_profile_in_a_png_is_no_damage(tmp_path: Path) -> None:
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile += np.random.default_rng(0).bytes(3 * 2**20)  # as the tables of a printer
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", icc_profile=bytes(profile))
+    assert read_photo(tmp_path / "a.png").icc == bytes(profile)
