@@ -10,7 +10,7 @@ from .severity import CLEAN, DEGRADED, strength_for
 
 MOVED = "its restoration moved its points, so the face stays as it was"
 BLURRED = "blurred beside a larger sharp face"
-SHARP = "nothing to restore"
+SHARP = "nothing to restore; strength 1 does it all the same"
 
 
 class Verdict(NamedTuple):

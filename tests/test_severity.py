@@ -70,6 +70,8 @@ def test_held_out_faces_are_told_apart(shared_dir: Path) -> None:
     faces = choose_faces(shared_dir / "faces" / "val-512-000.tar", 2)
     for face in faces:
         clean, standard, mild = (load(face), *(make_case(face, c, 0).degraded for c in (STANDARD, MILD)))
-        pictures = torch.stack([clean, standard, mild])
+        grain = 22 / 255 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+        pictures = torch.stack([clean, standard, mild, (clean + grain).clamp(0, 1)])
         found = severity(pictures, restorer.estimate(pictures))[:, 0].tolist()
         assert found[0] < CLEAN and found[1] > DEGRADED and found[2] > found[0]
+        assert found[3] < CLEAN  # the rest of the photo has its grain too: a face without would look pasted in
