@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from ..photo import (
     Photo,
     as_photo,
     content_of,
+    count_frames_in,
     frames_of_file,
     photo_of_file,
     read_note,
@@ -70,14 +71,18 @@ class Batch:
     chatty: bool = True
 
 
-def run_jobs(jobs: Sequence[Job], work: Work, batch: Batch) -> list[dict[str, Any]]:
+def run_jobs(
+    jobs: Sequence[Job], work: Work, batch: Batch, records: list[dict[str, Any]] | None = None
+) -> list[dict[str, Any]]:
     """Do every job; one record each: input, output, seconds, error, and what `work` says.
+
+    They are added to `records` as they come, for whoever wants those of a run that is interrupted.
 
     Also "skipped" where --resume found it done, and "frames_left_out". Progress goes to standard error where that is a
     terminal. A line per result on standard output is made of the record's "summary".
     """
     remove_leftovers_of(jobs, set())
-    records = []
+    records = [] if records is None else records
     with progress_bar(len(jobs), batch) as bar:
         for job, record in zip(jobs, each_record(jobs, work, batch, bar), strict=True):
             tell(job, record, batch)
@@ -132,54 +137,82 @@ def _items(jobs: Sequence[Job], batch: Batch, begun: deque[_Begun], bar: tqdm) -
     for job in jobs:
         bar.set_postfix_str(shown(job.source.name))
         try:
-            note, photos = _begin(job, batch)
+            known, photos = _begin(job, batch)
         except Exception as error:
             begun.append(_Begun())
             yield job, error
             continue
-        begun.append(_Begun(len(photos), photos[0].frames_left_out, note))
-        for photo in photos:
+        begun.append(known)
+        for photo in _each(photos, known.pictures):
             yield job, photo
 
 
-def _begin(job: Job, batch: Batch) -> tuple[str, list[Photo]]:
-    """The note that the result will bear, and the pictures to be done; `_DoneBefore` where there is nothing to do."""
+def _begin(job: Job, batch: Batch) -> tuple[_Begun, Iterator[Photo]]:
+    """What is known of a job, and its pictures, read when their turn comes; `_DoneBefore` if there is nothing to do."""
     if job.target is None:
         raise CLRFaceError(job.problem)
     data = content_of(job.source)
     note = _made_from(job.source.name, data, batch)
     if _is_done(job.target, note, batch.output):
         raise _DoneBefore
-    return note, _read(shown(job.source), data, batch.output.frames)
+    name = shown(job.source)
+    if batch.output.frames == "all":
+        return _Begun(count_frames_in(name, data), 0, note), _reading(frames_of_file(name, data))
+    [photo] = _reading(photo_of_file(name, data) for _ in range(1))
+    return _Begun(1, photo.frames_left_out, note), iter((photo,))
+
+
+def _each(photos: Iterator[Photo], count: int) -> Iterator[Photo | Exception]:
+    """So many pictures; from one on that cannot be read, its error."""
+    for number in range(count):
+        try:
+            photo = next(photos)
+        except Exception as error:
+            yield from repeat(error, count - number)
+            return
+        yield photo
 
 
 def _record(job: Job, begun: _Begun, first: Outcome, outcomes: Iterator[Outcome], batch: Batch) -> dict[str, Any]:
     """What became of a job: its outcomes, `first` and those after it, are written to its target."""
     record: dict[str, Any] = {"input": str(job.source), "output": None, "error": None}
-    results = [first, *islice(outcomes, begun.pictures - 1)]
+    results = chain((first,), islice(outcomes, begun.pictures - 1))
     try:
-        failed = next((each for each in results if isinstance(each, Exception)), None)
-        if failed is not None:
-            raise failed
-        return record | _write(job, begun, results, batch.output) | {"output": str(job.target)}  # type: ignore[arg-type]
+        record |= _write(job, begun, map(_good, results), batch.output) | {"output": str(job.target)}
     except _DoneBefore:
-        return record | {"skipped": True, "summary": "done before", "output": str(job.target)}
+        record |= {"skipped": True, "summary": "done before", "output": str(job.target)}
     except (CLRFaceError, OSError, MemoryError, RuntimeError) as error:
-        return record | {"error": sentence_of(error)}
+        record["error"] = sentence_of(error)
+    for _ in results:  # what is left of a job that failed: the next outcome is the next job's
+        pass
+    return record
+
+
+def _good(outcome: Outcome) -> tuple[Photo | Tensor, dict[str, Any]]:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 def _write(
-    job: Job, begun: _Begun, results: Sequence[tuple[Photo | Tensor, dict[str, Any]]], output: Output
+    job: Job, begun: _Begun, results: Iterator[tuple[Photo | Tensor, dict[str, Any]]], output: Output
 ) -> dict[str, Any]:
-    """Write the results of a job; what its record should say besides the output."""
+    """Write the results of a job as they come; what its record should say besides the output."""
     assert job.target is not None
     writing: dict[str, Any] = {"quality": output.quality, "strip_metadata": output.strip_metadata, "note": begun.note}
+    if begun.pictures > 1:
+        extras: list[dict[str, Any]] = []
+
+        def frames() -> Iterator[Photo]:
+            for result, extra in results:
+                extras.append(extra)
+                yield as_photo(result)
+
+        make_folder(job.target.parent)
+        write_frames(job.target, frames(), **writing)
+        return {"frames": extras, "summary": f"{len(extras)} frames, the first: {extras[0].pop('summary', None)}"}
+    result, extra = next(results)
     make_folder(job.target.parent)
-    if len(results) > 1:
-        write_frames(job.target, [as_photo(result) for result, _ in results], **writing)
-        extras = [extra for _, extra in results]
-        return {"frames": extras, "summary": f"{len(results)} frames, the first: {extras[0].pop('summary', None)}"}
-    result, extra = results[0]
     write_photo(job.target, result, **writing)
     return extra | ({"frames_left_out": begun.left_out} if begun.left_out else {})
 
@@ -197,10 +230,10 @@ def tell(job: Job, record: dict[str, Any], batch: Batch) -> None:
         complain(f"clrface: {shown(job.source)}: {frames} left out: --frames all takes them too.")
 
 
-def _read(name: str, data: bytes, frames: str) -> list[Photo]:
-    """The picture, or all frames of it."""
+def _reading(photos: Iterator[Photo]) -> Iterator[Photo]:
+    """The pictures; an error that is not in words yet, in words."""
     try:
-        return list(frames_of_file(name, data)) if frames == "all" else [photo_of_file(name, data)]
+        yield from photos
     except (CLRFaceError, MemoryError, OSError):
         raise
     except Exception as error:  # whatever a reader trips over is the file's fault and ends none of the other jobs

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -27,6 +28,18 @@ def report(value: Any) -> bool:
     if not done:
         complain("clrface: Expected to print the report, but standard output is closed or full: the results are done.")
     return done
+
+
+@contextlib.contextmanager
+def reported_if_interrupted(head: Mapping[str, Any] | None) -> Iterator[list[dict[str, Any]]]:
+    """A list of records; if the work is interrupted, they are reported below `head`, unless that is None."""
+    records: list[dict[str, Any]] = []
+    try:
+        yield records
+    except KeyboardInterrupt:
+        if head is not None:
+            report({**head, "interrupted": True, "results": records})
+        raise
 
 
 def _write(stream: TextIO | None, line: str) -> bool:

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from ..degrade import PRESETS, draw
     from ..errors import CLRFaceError
     from .batch import Batch, run_jobs
-    from .console import report
+    from .console import report, reported_if_interrupted
     from .files import check_place, plan
 
     config = PRESETS[args.preset] if args.config is None else read_config(args.config)
@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
 
     settings = {"seed": args.seed, "config": config.to_dict()}
     batch = Batch("degrading", output, settings, quiet=args.quiet, chatty=not (args.quiet or args.json))
-    records = run_jobs(jobs, work, batch)
+    with reported_if_interrupted({"settings": settings} if args.json else None) as records:
+        run_jobs(jobs, work, batch, records)
     if args.json and not report({"settings": settings, "results": records}):
         return 1
     return 1 if any(record["error"] for record in records) else 0

@@ -160,7 +160,7 @@ def run(args: argparse.Namespace) -> int:
     from ..errors import CLRFaceError
     from ..video.writing import Encoding
     from .batch import Batch, run_jobs
-    from .console import report
+    from .console import report, reported_if_interrupted
     from .files import check_place, plan
 
     videos, pictures = video.split(args.inputs, recursive=args.recursive)
@@ -179,7 +179,9 @@ def run(args: argparse.Namespace) -> int:
     loaded = load(args, videos=bool(clips))
     made_with = loaded.made_with
     batch = Batch("restoring", output, made_with, quiet=args.quiet, chatty=not (args.quiet or args.json))
-    records = run_jobs(jobs, loaded.work, batch) if jobs else []
+    with reported_if_interrupted(made_with if args.json else None) as records:
+        if jobs:
+            run_jobs(jobs, loaded.work, batch, records)
     if clips:
         encoding = Encoding(args.codec, args.crf)
         records += video.run_videos(args, clips, settings, encoding, loaded.restorer, loaded.references, made_with)

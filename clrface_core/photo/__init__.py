@@ -4,7 +4,7 @@ from .convert import as_photo
 from .formats import FOREIGN_SUFFIXES, FRAMED, SUFFIXES, WRITTEN, is_picture
 from .opening import MAX_PIXELS
 from .photo import ColorCoding, Metadata, Photo
-from .read import content_of, count_frames_of, frames_of_file, photo_of_file, read_frames, read_photo
+from .read import content_of, count_frames_in, count_frames_of, frames_of_file, photo_of_file, read_frames, read_photo
 from .replace_file import read_note, remove_leftovers
 from .tone import keep_tone
 from .write import write_frames, write_photo
@@ -20,6 +20,7 @@ __all__ = [
     "Photo",
     "as_photo",
     "content_of",
+    "count_frames_in",
     "count_frames_of",
     "frames_of_file",
     "is_picture",

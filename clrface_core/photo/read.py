@@ -47,7 +47,7 @@ def read_frames(path: str | Path) -> Iterator[Photo]:
 
 def frames_of_file(name: object, data: bytes) -> Iterator[Photo]:
     """The Photos in the bytes of a file, see `read_frames`."""
-    count = count_frames(open_header(name, data)) if unusual_photo(name, data) is None else 1
+    count = count_frames_in(name, data)
     if count == 1:
         yield photo_of_file(name, data)
         return
@@ -67,11 +67,14 @@ def frames_of_file(name: object, data: bytes) -> Iterator[Photo]:
 def count_frames_of(path: str | Path) -> int:
     """How many frames or pages a picture file holds; 1 also where it cannot be read."""
     try:
-        data = content_of(path)
-        unusual = unusual_photo(path, data)
-        return count_frames(open_header(path, data)) if unusual is None else 1
+        return count_frames_in(path, content_of(path))
     except CLRFaceError:
         return 1
+
+
+def count_frames_in(name: object, data: bytes) -> int:
+    """How many frames or pages `frames_of_file` gives; CLRFaceError where it would not open the file."""
+    return count_frames(open_header(name, data)) if unusual_photo(name, data) is None else 1
 
 
 def content_of(path: str | Path) -> bytes:

@@ -312,3 +312,51 @@ def test_outputs_out_of_range_are_refused() -> None:
     for wrong in ({"format": "gif"}, {"quality": 0}, {"frames": "some"}):
         with pytest.raises(CLRFaceError, match=r"^Expected"):
             Output(**wrong)
+
+
+def test_frames_are_read_when_their_turn_comes_and_one_that_is_broken_ends_the_job_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = [Image.new("RGB", (24, 24), (50 * number, 0, 0)) for number in range(5)]
+    (tmp_path / "in").mkdir()
+    for name in ("a.tif", "b.tif"):
+        pages[0].save(tmp_path / "in" / name, save_all=True, append_images=pages[1:])
+    picture(tmp_path / "in/c.png")
+    told: list[str] = []
+    frames_of_file = batch_module.frames_of_file
+
+    def reader(name: str, data: bytes) -> Any:
+        for number, photo in enumerate(frames_of_file(name, data)):
+            told.append("read")
+            if name.endswith("b.tif") and number == 2:
+                raise ZeroDivisionError("in a decoder")
+            yield photo
+
+    def same(items: Any, bar: Any) -> Any:
+        for _, photo in items:
+            told.append("done")
+            yield photo if isinstance(photo, Exception) else (photo, {})
+
+    monkeypatch.setattr(batch_module, "frames_of_file", reader)
+    output = Output(frames="all")
+    jobs = plan([tmp_path / "in"], tmp_path / "out", output=output)
+    records = run_jobs(jobs, same, Batch("testing", output, {}, quiet=True, chatty=False))
+    assert [bool(record["error"]) for record in records] == [False, True, False]
+    assert "ZeroDivisionError" in records[1]["error"] and files_in(tmp_path / "out") == ["a.tif", "c.png"]
+    assert told[:10] == ["read", "done"] * 5
+
+
+def test_an_interrupted_run_reports_what_it_has_done(
+    three: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = batch_module.write_photo
+
+    def interrupted(path: Path, *given: Any, **options: Any) -> None:
+        if path.stem == "2":
+            raise KeyboardInterrupt
+        write(path, *given, **options)
+
+    monkeypatch.setattr(batch_module, "write_photo", interrupted)
+    assert main(["degrade", str(three), "-o", str(tmp_path / "out"), "--json"]) == 130
+    told = json.loads(capsys.readouterr().out)
+    assert told["interrupted"] and [Path(each["output"]).name for each in told["results"]] == ["0.png", "1.png"]
