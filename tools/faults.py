@@ -1,9 +1,9 @@
 """What may happen to a batch, made to happen: `python -m tools.faults` prints what became of it.
 
-`clrface restore --aligned`, with a tiny model, is killed again and again, runs out of disk and memory, loses inputs, gets an
-output that cannot be written and a model whose results are not finite. Nothing may be lost: after `--resume` the results
-are those of an undisturbed run, to the byte. Nothing may be faked: what lies in the output folder is such a result, and
-what is not there was reported. For Linux; a full disk and a read-only one need the right to mount.
+`clrface restore --aligned`, with a tiny model, is killed again and again, runs out of disk and memory, loses inputs,
+gets an output that cannot be written and a model whose results are not finite. Nothing may be lost: after `--resume`
+the results are those of an undisturbed run, to the byte. Nothing may be faked: what lies in the output folder is such
+a result, and what is not there was reported. For Linux; a full disk and a read-only one need the right to mount.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A long batch: `python -m tools.soak --photos 1000` restores so many small photos in one command.
 
-They are made from the sample pictures: pieces with a face, reduced, turned over, of other brightness. Prints how the memory
-of the process grew with the number of results, and whether some of them, chosen at random, are to the byte what `clrface
-restore` makes of that photo alone. For Linux.
+They are made from the sample pictures: pieces with a face, reduced, turned over, of other brightness. Prints how the
+memory of the process grew with the number of results, and whether some of them, chosen at random, are to the byte what
+`clrface restore` makes of that photo alone. For Linux.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from tests.nodes.conftest import Photos, Run
         (torch.rand(0, 8, 8, 3), "empty batch"),
         (torch.rand(1, 0, 8, 3), "to have pixels"),
         (torch.rand(8, 8, 3), "a tensor"),
+        (torch.full((1, 8, 8, 3), 200, dtype=torch.uint8), "whole numbers"),
         ("a", "str"),
     ],
 )
@@ -81,3 +82,41 @@ def test_latents_that_do_not_come_from_irn_init(
         run("CLRFaceIdentityMask", model=model, latent=latent, mask=torch.full((1, 8, 8), float("nan")))
     with sentence("finite mask"):
         run("CLRFaceRestoreFaces", image=two_faces(1), mask=torch.ones(3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"bboxes": 7}, "list of boxes, got int"),
+        ({"bboxes": [7]}, "list of boxes"),
+        ({"bboxes": {"x": 1, "y": 1, "width": 9}}, "x, y, width and height"),
+        ({"bboxes": [{"x": "a", "y": 1, "width": 9, "height": 9}]}, "x, y, width and height"),
+        ({"face_landmarks": 1.5}, "FACE_LANDMARKS, got float"),
+        ({"face_landmarks": {"frames": [[-1]]}}, "landmarks_xy"),
+        ({"face_landmarks": {"frames": [[{"landmarks_xy": [[1, 2], 3]}]]}}, "landmarks_xy"),
+        ({"face_landmarks": {"frames": [9]}}, "list of landmarks"),
+    ],
+)
+def test_boxes_and_landmarks_of_other_kinds(
+    run: Run, two_faces: Photos, sentence: Any, given: dict[str, Any], words: str
+) -> None:
+    with sentence(words):
+        run("CLRFaceDetectAlign", image=two_faces(1), **given)
+
+
+def test_latents_and_masks_of_odd_shapes(run: Run, model: Any, two_faces: Photos, sentence: Any) -> None:
+    crops, alignment, _ = run("CLRFaceDetectAlign", image=two_faces(1)).args
+    latent, *_ = run("CLRFaceIRNInit", model=model, crops=crops).args
+    for node in ("CLRFaceIdentityMask", "CLRFaceLatentRefineSampler"):
+        with sentence("at least 4x4 to refine, got 1x16"):
+            run(node, model=model, latent={**latent, "samples": latent["samples"][..., :1]})
+        for mask in (torch.ones(1, 24, 0), torch.ones(7), "a"):
+            with sentence("finite mask"):
+                run(node, model=model, latent=latent, mask=mask)
+    for ids in ([], ["a", None], 7, [0]):
+        with sentence("2 whole numbers as the batch_index"):
+            run("CLRFaceLatentRefineSampler", model=model, latent={**latent, "batch_index": ids})
+    with sentence("NaN"):
+        run("CLRFaceSelectFaces", alignment=alignment, crops=crops / 0)
+    with sentence("IMAGE for pixels, got bool"):
+        run("CLRFaceVQEncode", model=model, image=False)

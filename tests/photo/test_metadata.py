@@ -166,7 +166,9 @@ IPTC = b"\x1c\x02\x78\x00\x07Caption" + b"\x1c\x02\x19\x00\x04navy" * 9000
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
 def test_xmp_and_iptc_of_more_than_64_kb_go_from_any_kind_to_any(tmp_path: Path, name: str) -> None:
     texts = [bytes(97 + (at * at + run) % 26 for at in range(30_000)) for run in range(7)]
-    first = Photo(torch.rand(3, 8, 8).mul(255).round() / 255, metadata=Metadata(xmp=LONG_XMP % b"".join(texts), iptc=IPTC))
+    first = Photo(
+        torch.rand(3, 8, 8).mul(255).round() / 255, metadata=Metadata(xmp=LONG_XMP % b"".join(texts), iptc=IPTC)
+    )
     write_photo(tmp_path / name, first)
     for again in ("b.jpg", "b.png", "b.tif"):
         known = read_photo(tmp_path / name).metadata

@@ -1,7 +1,8 @@
-"""The nodes as ComfyUI calls them, with what other nodes may hand them: any tensor, mask, latent, box, number or text."""
+"""The nodes as ComfyUI calls them, with what other nodes may hand them: any tensor, mask, latent, box or number."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import inspect
@@ -190,10 +191,8 @@ def _with_arrays(value: Any) -> Any:
     for frame in frames if isinstance(frames, list) else []:
         for face in frame if isinstance(frame, list) else []:
             if isinstance(face, dict) and isinstance(face.get("landmarks_xy"), list):
-                try:
+                with contextlib.suppress(ValueError, TypeError):
                     face["landmarks_xy"] = np.array(face["landmarks_xy"], np.float32)
-                except (ValueError, TypeError):
-                    pass
     return value
 
 
