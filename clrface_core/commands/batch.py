@@ -178,6 +178,7 @@ def _record(job: Job, begun: _Begun, first: Outcome, outcomes: Iterator[Outcome]
     record: dict[str, Any] = {"input": str(job.source), "output": None, "error": None}
     results = chain((first,), islice(outcomes, begun.pictures - 1))
     try:
+        _good(first)
         record |= _write(job, begun, map(_good, results), batch.output) | {"output": str(job.target)}
     except _DoneBefore:
         record |= {"skipped": True, "summary": "done before", "output": str(job.target)}
