@@ -9,6 +9,8 @@ a result, and what is not there was reported. For Linux; a full disk and a read-
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import random
 import resource
@@ -55,6 +57,8 @@ class Bench:
         for number in range(pictures):
             picture = generator.integers(0, 256, (96, 96, 3), dtype=np.uint8)
             Image.fromarray(picture).save(self.inputs / f"{number:03}.png")
+        with contextlib.redirect_stdout(io.StringIO()):  # what is imported now need not be by each of the processes
+            clrface(self._words(self.inputs / "000.png", folder / "warm.png", self.model))
         start = time.monotonic()
         ended = self.run(folder / "undisturbed")
         self.seconds = time.monotonic() - start
@@ -75,16 +79,19 @@ class Bench:
         log = self.folder / "log"
         process = os.fork()
         if not process:
-            self._child(log, output, [*options, "--model", str(model or self.model)], inputs or self.inputs, before)
+            self._child(log, [*self._words(inputs or self.inputs, output, model or self.model), *options], before)
         if meanwhile:
             meanwhile(process)
         status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
         found = frozenset(path.name for path in output.iterdir()) if output.is_dir() else frozenset()
         return Ended(status, log.read_text(), found)
 
-    def _child(
-        self, log: Path, output: Path, options: list[str], inputs: Path, before: Callable[[], None] | None
-    ) -> None:
+    @staticmethod
+    def _words(inputs: Path, output: Path, model: Path) -> list[str]:
+        fixed = ["--aligned", "--strength", "1", "--device", "cpu", "--dtype", "float32", "--model", str(model)]
+        return ["restore", str(inputs), "-o", str(output), *fixed]
+
+    def _child(self, log: Path, words: list[str], before: Callable[[], None] | None) -> None:
         """What the process does; it never comes back."""
         status = 1
         try:
@@ -93,8 +100,7 @@ class Bench:
             os.dup2(file, 2)
             if before:
                 before()
-            fixed = ["--aligned", "--strength", "1", "--device", "cpu", "--dtype", "float32"]
-            status = clrface(["restore", str(inputs), "-o", str(output), *fixed, *options])
+            status = clrface(words)
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
         except BaseException:  # a traceback is what must not be: it is seen in the log
@@ -130,13 +136,17 @@ class Bench:
 def killed(bench: Bench, kills: int) -> str:
     """SIGKILL at random moments, `--resume` each time."""
     draw, output, landed = random.Random(0), bench.folder / "killed", 0
-    for number in range(kills):
-        if number % 5 == 0 and output.is_dir():  # so that there is always something left to do
-            for path in list(output.iterdir()):
+    for _ in range(kills):
+        done = len(list(output.glob("*.png")))
+        if done == len(bench.expected):  # so that there is always something left to do
+            for path in output.glob("*.png"):
                 path.unlink()
+            done = 0
+        wanted = draw.randrange(done, len(bench.expected))
 
-        def kill(process: int) -> None:
-            time.sleep(draw.uniform(0, bench.seconds))
+        def kill(process: int, wanted: int = wanted) -> None:
+            _wait_for_results(output, wanted)
+            time.sleep(draw.uniform(0, bench.seconds / len(bench.expected)))
             os.kill(process, signal.SIGKILL)
 
         ended = bench.run(output, "--resume", meanwhile=kill)
