@@ -140,12 +140,10 @@ def latent_masks(mask: Tensor, latents: Tensor) -> Tensor:
 
 def _checked(mask: Tensor, count: int, of: str, advice: str) -> Tensor:
     """The masks as (B,1,H,W), 1 or `count` of them and finite; else CLRFaceError."""
-    good = isinstance(mask, Tensor) and mask.ndim >= 2 and mask.numel() > 0 and torch.isfinite(mask).all()
-    masks = mask.reshape(-1, 1, *mask.shape[-2:]) if good else ()
-    if len(masks) not in {1, count} or not len(masks):
-        got = f"a tensor {tuple(mask.shape)}" if good else f"none or NaN in {_kind(mask)}"
-        raise CLRFaceError(f"Expected one finite mask for all {of} or {count} of them, got {got}: {advice}.")
-    return masks
+    some = isinstance(mask, Tensor) and mask.ndim >= 2 and mask.numel() > 0
+    if not some or mask.shape[:-2].numel() not in (1, count) or not torch.isfinite(mask).all():
+        raise CLRFaceError(f"Expected one finite mask for all {of} or {count} of them, got {_kind(mask)}: {advice}.")
+    return mask.reshape(-1, 1, *mask.shape[-2:])
 
 
 def latents_of(latent: dict[str, Any], channels: int) -> Tensor:

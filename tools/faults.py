@@ -291,7 +291,10 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, default=PICTURES, help=f"in a batch ({PICTURES})")
     args = parser.parse_args()
     torch.set_num_threads(1)  # a process that is forked has none of the others
-    faults = {f"kill -9 at {args.kills} random moments": lambda bench: killed(bench, args.kills), **FAULTS}
+    faults: dict[str, Callable[[Bench], str]] = {
+        f"kill -9 at {args.kills} random moments": lambda bench: killed(bench, args.kills),
+        **FAULTS,
+    }
     failed = False
     print("| fault | nothing lost, nothing faked | what happened |\n| --- | --- | --- |", flush=True)
     with tempfile.TemporaryDirectory() as folder:

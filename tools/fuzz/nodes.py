@@ -162,12 +162,11 @@ class Workbench:
             return draw.choice(TEXTS)
         if kind == "FACE_LANDMARKS":
             mesh = (np.random.default_rng(0).random((478, 2)) * 60).round(2).tolist()
-            good = {"frames": [[{"landmarks_xy": mesh[: draw.choice((478, 478, 5, 0))], "score": 0.9}]]}
-            broken = mutate_json(good, draw) if odd else good
-            return _with_arrays(broken)
+            marks = {"frames": [[{"landmarks_xy": mesh[: draw.choice((478, 478, 5, 0))], "score": 0.9}]]}
+            return _with_arrays(mutate_json(marks, draw) if odd else marks)
         if kind == "BOUNDING_BOX":
-            good = [[{"x": 10, "y": 10, "width": 40, "height": 40, "label": "face", "score": 0.9}]]
-            return mutate_json(draw.choice((good, good[0], good[0][0])), draw) if odd else good
+            boxes: list[Any] = [[{"x": 10, "y": 10, "width": 40, "height": 40, "label": "face", "score": 0.9}]]
+            return mutate_json(draw.choice((boxes, boxes[0], boxes[0][0])), draw) if odd else boxes
         if kind == "CLRFACE_ALIGNMENT":
             return self.alignment.select(draw.choice(([], [0], [1, 0], [0, 0, 1]))) if odd else self.alignment
         if kind == "MODEL":
