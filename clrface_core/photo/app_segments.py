@@ -52,17 +52,17 @@ def _joined(key: bytes, segments: Segments) -> bytes:
 
 
 def split_xmp(xmp: bytes) -> tuple[bytes, bytes]:
-    """A packet that fits into a segment, and the segments of the rest, which are none where it fits as it is."""
-    if len(xmp) <= MOST_XMP:
+    """A packet that fits into a segment, and the segments of the rest; none where it fits as it is, or is no XMP."""
+    rdf = None if len(xmp) <= MOST_XMP else RDF.search(xmp)
+    if rdf is None:
         return xmp, b""
-    rdf = RDF.search(xmp)
-    whole = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">' + (rdf[0] if rdf else xmp) + b"</x:xmpmeta>"
+    whole = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">' + rdf[0] + b"</x:xmpmeta>"
     key = hashlib.md5(whole, usedforsecurity=False).hexdigest().upper().encode()
     head = EXTENSION + key + struct.pack(">I", len(whole))
     step = LONGEST - len(head) - 4
     parts = (head + struct.pack(">I", at) + whole[at : at + step] for at in range(0, len(whole), step))
     packet = (
-        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF' + (rdf[1] if rdf else b"") + b'><rdf:Description rdf:about="" '
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF' + rdf[1] + b'><rdf:Description rdf:about="" '
         b'xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmpNote:HasExtendedXMP="' + key + b'"></rdf:Description>'
         b"</rdf:RDF></x:xmpmeta>"
     )
