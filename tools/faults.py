@@ -202,8 +202,10 @@ def vanishing(bench: Bench) -> str:
 
     def delete(process: int) -> None:
         _wait_for_results(output, 1)
+        os.kill(process, signal.SIGSTOP)  # so that it is not done before
         for path in last:
             path.unlink()
+        os.kill(process, signal.SIGCONT)
 
     ended = bench.run(output, inputs=inputs, meanwhile=delete)
     bench.check(output, ended)
