@@ -173,7 +173,21 @@ class FaceRestorer:
         x_i = self.estimate(crops)
         if severities is not None:
             severities.copy_(severity(crops.to(x_i.device), x_i))
-        z_d, z_i = self.encode(torch.cat((self._pictures(crops), x_i))).chunk(2)
+        return self.restore_estimated(crops, x_i, references, sampling, face_ids=face_ids, callback=callback)
+
+    @torch.no_grad()
+    def restore_estimated(
+        self,
+        crops: Tensor,
+        x_i: Tensor,
+        references: References | None,
+        sampling: Sampling = Sampling(),
+        *,
+        face_ids: Sequence[int] | None = None,
+        callback: Callable[[dict[str, Any]], None] | None = None,
+    ) -> tuple[Tensor, list[Match]]:
+        """As `restore_matched`, of one micro-batch whose estimates (B,3,S,S), as `estimate` gives them, are known."""
+        z_d, z_i = self.encode(torch.cat((self._pictures(crops), self._pictures(x_i)))).chunk(2)
         matches = self.match(z_i, references)
         z_0 = self.refine(z_i, z_d, sampling, face_ids=face_ids, callback=callback)
         blind = self.decode(z_0)

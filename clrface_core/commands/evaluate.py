@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import options
+from . import evaluate_video, options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +47,7 @@ def add_parser(commands: Any) -> None:
     _add_compared(parser)
     _add_references(parser)
     _add_measured(parser)
+    evaluate_video.add_options(parser)
     parser.add_argument("--solver", choices=options.SOLVERS, default="ddim", help="solver (ddim)")
     parser.add_argument("--preset", choices=options.PRESETS, default="standard", help="degradation (standard)")
     parser.add_argument("--seed", type=options.whole(0), default=0, metavar="N", help="of degradation and noise (0)")
@@ -124,6 +125,8 @@ def titled(text: str) -> tuple[str, Path]:
 
 def run(args: argparse.Namespace) -> int:
     """Write the report; 1 if pictures had to be left out."""
+    if args.video is not None:
+        return evaluate_video.run(args)
     from ..evaluation.cases import choose_faces
     from ..evaluation.compared.outputs import ModelOutputs, Variant
     from ..evaluation.matching import reference_tables

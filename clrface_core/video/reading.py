@@ -58,6 +58,8 @@ class Frame:
 def opened(source: Source) -> Iterator[av.container.InputContainer]:
     """The file, and its first video stream checked; CLRFaceError for what is no video."""
     av = pyav()
+    if hasattr(source, "seek"):
+        source.seek(0)
     name = source.name if isinstance(source, Path) else str(getattr(source, "name", source))
     try:
         container = av.open(source if hasattr(source, "read") else str(source), mode="r")

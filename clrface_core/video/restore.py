@@ -19,12 +19,14 @@ from ..faces.align import align_faces
 from ..faces.detect import Face
 from ..faces.paste import Blending
 from ..faces.select import Detection
+from ..photo import as_photo
 from ..pipeline import Restorer
 from ..references import References
 from ..severity import in_photo, severity
 from .along import AlongTracks
 from .follow import Follower
 from .reading import Source, opened, read_frames
+from .steady import Steadying
 from .tracks import Tracks
 from .writing import Encoding, VideoWriter, container_of, whole_file
 
@@ -94,6 +96,7 @@ def restore_video(
     *,
     tracks: Tracks | None = None,
     references: References | Iterable[Any] | None = None,
+    steadying: Steadying = Steadying(),
     encoding: Encoding = Encoding(),
     note: str = "",
     callback: Progress | None = None,
@@ -110,16 +113,16 @@ def restore_video(
     encoding.in_container(container)
     found = tracks if tracks is not None else find_tracks(restorer, source, detection, callback=callback)
     chosen, number = found.choose(detection), -1
-    faces = AlongTracks(restorer, chosen, sampling, blending, references)
+    faces = AlongTracks(restorer, chosen, sampling, blending, references, steadying)
     with opened(source) as original, whole_file(target) as file:
         with VideoWriter(file, container, original, encoding, note) as writer:
             for frame in writer.frames():
                 number = frame.number
                 _check_fits(found, number, frame.rgb)
-                rgb, mask = faces.restore(number, frame.rgb)
-                writer.write(frame, rgb, mask)
+                done = faces.restore(number, as_photo(frame.rgb))
+                writer.write(frame, done.image, done.mask)
                 if callback is not None:
-                    callback({"stage": "restoring", "frame": number, "frames": found.frames, "picture": rgb})
+                    callback({"stage": "restoring", "frame": number, "frames": found.frames, "picture": done.image})
         if number + 1 != found.frames or number < 0:
             raise CLRFaceError(
                 f"Expected a video of {found.frames} pictures, as its tracks say, got {number + 1}: make them anew."

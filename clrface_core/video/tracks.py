@@ -108,23 +108,30 @@ class Tracks:
 
     def save(self, path: Path) -> None:
         """Write them as JSON, a line per picture of each track; nothing is left at `path` if that fails."""
-        replace_file(path, _as_json(self).encode())
+        replace_file(path, self.as_text().encode())
+
+    def as_text(self) -> str:
+        """What `save` writes."""
+        return _as_json(self)
+
+    @staticmethod
+    def from_text(text: str | bytes, name: str = "the text") -> Tracks:
+        """What `as_text` gave, edited or not; CLRFaceError for anything else."""
+        try:
+            return _from_json(json.loads(text))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise CLRFaceError(
+                f"Expected tracks as clrface writes them, got something else in {name} ({error}): have them made anew."
+            ) from error
 
     @staticmethod
     def load(path: Path) -> Tracks:
         """What `save` wrote, edited or not; CLRFaceError for anything else."""
         try:
-            text = path.read_bytes()
+            return Tracks.from_text(path.read_bytes(), path.name)
         except OSError as error:
             raise CLRFaceError(
                 f"Expected a file of tracks at {path}, which cannot be read ({error.strerror}): check it."
-            ) from error
-        try:
-            return _from_json(json.loads(text))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise CLRFaceError(
-                f"Expected a file of tracks as --tracks writes it, got something else in {path.name} ({error}): "
-                "delete it to have it made anew."
             ) from error
 
 

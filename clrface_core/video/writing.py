@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,7 +192,8 @@ class VideoWriter:
 
     def _timestamp(self, stored: av.VideoFrame) -> int:
         """Its own, unless it is missing or does not come after the last one."""
-        step = round(1 / (self._input.time_base * (self._input.average_rate or 25))) or 1
+        tick = self._input.time_base or Fraction(1, 25)
+        step = round(1 / (tick * (self._input.average_rate or 25))) or 1
         pts = stored.pts
         if pts is None or (self._last is not None and pts <= self._last):
             pts = 0 if self._last is None else self._last + step
@@ -218,7 +220,7 @@ class VideoWriter:
 
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
-            packet.duration = self._durations.pop(packet.pts, 0)
+            packet.duration = self._durations.pop(packet.pts or 0, 0)
             self._file.mux(packet)
 
 

@@ -9,6 +9,7 @@ import torch
 
 from clrface_core import Blending, CLRFaceError, Detection, Restorer, Sampling
 from clrface_core.models.bundle import Bundle
+from clrface_core.photo import as_photo
 from clrface_core.restorer import FaceRestorer
 from clrface_core.video import Tracks, find_tracks, restore_video
 from clrface_core.video.along import AlongTracks
@@ -81,6 +82,6 @@ def test_the_same_picture_gives_the_same_picture(tiny_bundle: Bundle, smooth_pic
     for _ in range(9):
         follower.see(picture.clone())
     faces = AlongTracks(restorer, follower.tracks(), Sampling(), ALL)
-    results = [faces.restore(number, picture.clone())[0] for number in range(9)]
+    results = [faces.restore(number, as_photo(picture.clone())).image for number in range(9)]
     assert not torch.equal(results[0], picture)
     assert all(torch.equal(result, results[0]) for result in results)

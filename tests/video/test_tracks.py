@@ -124,7 +124,7 @@ def test_a_file_of_tracks_comes_back(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_file_that_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "tracks.json").write_text(text)
-    with pytest.raises(CLRFaceError, match=r"^Expected a file of tracks[^\n]*\.$"):
+    with pytest.raises(CLRFaceError, match=r"^Expected tracks as clrface writes[^\n]*\.$"):
         Tracks.load(tmp_path / "tracks.json")
 
 

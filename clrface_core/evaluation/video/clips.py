@@ -78,7 +78,7 @@ def fitted(picture: Tensor, side: int, around: tuple[float, float, float]) -> Te
     """The square of a photo (3,H,W) around a point, (x, y, its side), as a still (3,side,side)."""
     x, y, extent = around
     to_photo = compose(
-        torch.tensor([[1, 0, x - extent / 2], [0, 1, y - extent / 2]], dtype=torch.float64),
+        torch.tensor([[1, 0, x - extent / 2 + 0.5], [0, 1, y - extent / 2 + 0.5]], dtype=torch.float64),
         resizing(extent / side, extent / side),
     )
     return warp(picture, to_photo, side, side).clamp(0, 1)
