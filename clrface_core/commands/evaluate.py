@@ -91,11 +91,20 @@ def _add_references(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("references")
     group.add_argument(
         "--references", action="store_true",
-        help="also with other photos of the person, and with a stranger's; keys of the data: SET-PERSON-PHOTO",
+        help="restore the first photo of each person, also with the others and with a stranger's; keys of the data: "
+        "SET-PERSON-PHOTO",
+    )  # fmt: skip
+    group.add_argument(
+        "--reference-counts", nargs="+", type=options.whole(1), default=[1], metavar="N",
+        help="numbers of the person's other photos (1)",
     )  # fmt: skip
     group.add_argument(
         "--reference-scale", nargs="+", type=options.number(0), default=[options.REFERENCE_SCALE], metavar="X",
         help=f"strengths of the pull towards them ({options.REFERENCE_SCALE:g})",
+    )  # fmt: skip
+    group.add_argument(
+        "--reference-times", type=options.whole(0), default=0, metavar="N",
+        help="also the CPU time of one face with a reference over that without, of so many rounds (0: leave it out)",
     )  # fmt: skip
 
 
@@ -129,7 +138,6 @@ def run(args: argparse.Namespace) -> int:
         return evaluate_video.run(args)
     from ..evaluation.cases import choose_faces
     from ..evaluation.compared.outputs import ModelOutputs, Variant
-    from ..evaluation.matching import reference_tables
     from ..evaluation.measure import Costs, Embeddings, evaluate
     from ..evaluation.metrics.catalogue import find_metrics
     from ..evaluation.people import Album
@@ -140,24 +148,25 @@ def run(args: argparse.Namespace) -> int:
     check_place(args.output / "report.md")
     run_as = {"solver": args.solver, "seed": args.seed}
     faces = FaceRestorer.load(args.model, device=args.device, dtype=args.dtype, batch_size=args.batch_size)
-    album = Album(choose_faces(args.data, args.limit, [])) if args.references else None
+    album = Album(choose_faces(args.data, None, [])) if args.references else None
     ours, device = ModelOutputs(faces, **run_as, album=album), faces.device
     others = {name: _other(Parts.load(path, device), faces, run_as) for name, path in args.against}
     metrics, missing = find_metrics(args.metric_weights, device, args.metrics)
     base = Variant(steps=args.steps[0], guidance_scale=args.guidance_scale[0])
     outputs, absent, files = _compared(args, ours, others, base)
+    truths = None if album is None else album.truths(args.limit)
     args.output.mkdir(parents=True, exist_ok=True)
     costs, embeddings = Costs(), Embeddings()
     report = evaluate(
-        outputs, args.data, metrics, degradation=args.preset, seed=args.seed, limit=args.limit,
-        batch=args.batch_size, device=device, sheet=_sheet(args, ours, base), costs=costs, kept=embeddings,
-        progress=_shows_progress(args),
+        outputs, args.data, metrics, degradation=args.preset, seed=args.seed,
+        limit=None if args.references else args.limit, batch=args.batch_size, device=device,
+        sheet=_sheet(args, ours, base), costs=costs, kept=embeddings, progress=_shows_progress(args), only=truths,
     )  # fmt: skip
-    report.missing = missing | {f"baseline {name}": reason for name, reason in absent.items()}
+    report.missing = {f"metric {name}": reason for name, reason in missing.items()} | absent
     report.settings |= _settings(args, ours)
     report.files = _hashes(args, metrics, files)
     if album is not None:
-        report.references = reference_tables(album, ours.matches, embeddings, list(report.outputs))
+        _refer(args, report, ours, metrics, embeddings)
     if args.verify is not None:
         _verify(args, report, outputs, metrics, embeddings, device)
     _write(args, report)
@@ -188,10 +197,12 @@ def _compared(
     """All outputs in the order of the table, baselines that cannot be had, and the files of the others."""
     from ..evaluation.compared import plan
 
-    outputs, absent, files = plan.baselines(args.baselines, ours, args.metric_weights, ours.faces.device)
+    outputs, missing, files = plan.baselines(args.baselines, ours, args.metric_weights, ours.faces.device)
+    absent = {f"baseline {name}": reason for name, reason in missing.items()}
     outputs |= plan.refined(ours, args.steps, args.guidance_scale)
     if args.references:
-        outputs |= plan.referred(ours, args.steps, args.reference_scale)
+        referred, missing = plan.referred(ours, args.steps, args.reference_scale, args.reference_counts)
+        outputs, absent = outputs | referred, absent | missing
     outputs |= plan.ablations(args.ablate, ours, others, base)
     return outputs | plan.against(others, base), absent, files
 
@@ -225,6 +236,26 @@ def _sheet(args: argparse.Namespace, ours: ModelOutputs, base: Variant) -> Sheet
     return Sheet(args.output / "contact.png", columns, faces=4 if ours.album is None else 16)
 
 
+def _refer(
+    args: argparse.Namespace, report: Report, ours: ModelOutputs, metrics: list[Metric], embeddings: Any
+) -> None:
+    """What the report says of references besides."""
+    from ..evaluation.cases import choose_faces, degradation_config, make_case
+    from ..evaluation.matching import describe_strangers, reference_tables, seconds_with_references
+    from ..references import References
+
+    assert ours.album is not None
+    keys = [face["key"] for face in report.faces]
+    describe_strangers(ours.album, keys, metrics, embeddings)
+    report.references = reference_tables(ours.album, ours.matches, embeddings, report)
+    if args.reference_times:
+        [face] = [face for face in choose_faces(args.data, None, []) if face.key == keys[0]]
+        crop = make_case(face, degradation_config(args.preset), args.seed).degraded
+        own = References(ours.album.references(ours.faces, keys[0], own=True, count=1), -1.0, args.reference_scale[0])
+        times = seconds_with_references(ours.faces, crop, own, args.steps, args.reference_times)
+        report.references["seconds"] = times
+
+
 def _settings(args: argparse.Namespace, ours: ModelOutputs) -> dict[str, Any]:
     """What decides on the numbers; folders do not, and are left out."""
     import torch
@@ -237,6 +268,7 @@ def _settings(args: argparse.Namespace, ours: ModelOutputs) -> dict[str, Any]:
         "guidance_scale": args.guidance_scale,
         "references": args.references,
         "reference_scale": args.reference_scale,
+        "reference_counts": args.reference_counts,
         "baselines": [name.partition("=")[0] for name in args.baselines],
         "ablations": args.ablate,
         "solver": args.solver,

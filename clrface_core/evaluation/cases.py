@@ -136,6 +136,11 @@ def shrink(image: Tensor, side: int) -> Tensor:
     return image if image.shape[1] == side else functional.interpolate(image[None], (side, side), mode="area")[0]
 
 
+def fit(image: Tensor) -> Tensor:
+    """(3,S,S) of any size to (3,512,512) in [0,1]."""
+    return enlarge(shrink(image, SIDE) if image.shape[1] > SIDE else image)
+
+
 def enlarge(image: Tensor) -> Tensor:
     """(3,S,S) of at most 512 px to (3,512,512) in [0,1], bicubically."""
     if image.shape[1] < SIDE:

@@ -34,11 +34,12 @@ def test_evaluation_with_references(model: Path, tmp_path: Path, capsys: Any) ->
         picture(faces / name, size=(64, 64))
     command = ["evaluate", "--references", "--data", str(faces), "-o", str(out), "--model", str(model), "--steps", "1"]
     command += ["--device", "cpu", "--metrics", "sface", "--quiet"]
-    assert main(command) == 0
+    assert main([*command, "--reference-counts", "1", "4", "--reference-times", "1"]) == 0
     text, report = (out / "report.md").read_text(), json.loads((out / "report.json").read_text())
     assert "| 1 step, own reference |" in text and "| 1 step, stranger's reference |" in text
-    assert [row["faces"] for row in report["references"]["matched"]] == [4, 4]
-    assert "| own | 4 | " in text and report["references"]["stranger"][0]["network"] == "sface"
+    assert [row["faces"] for row in report["references"]["matched"]] == [2, 2]
+    assert "| own | 1 | 2 | " in text and report["references"]["stranger"][0]["network"] == "sface"
+    assert "Missing 4 references: Expected 5 photos of a person" in text and report["references"]["seconds"]
     (faces / "q-bert-2.png").unlink()
     assert main(command) == 1
     assert "got one of q-bert: give pairs" in capsys.readouterr().err

@@ -81,7 +81,7 @@ def test_missing_metrics_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert "lpips_vgg16.safetensors" in missing["lpips-vgg"] and "pip install scikit-image" in missing["psnr"]
     assert "no folder" in find_metrics(None)[1]["lpips-alex"]
     report = Report([], {}, missing=missing)
-    assert "Missing metric dlib" in report.markdown()
+    assert "Missing dlib" in report.markdown()
     with pytest.raises(CLRFaceError, match="got 'mos'"):
         find_metrics(names=["psnr", "mos"])
 

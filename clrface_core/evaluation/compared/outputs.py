@@ -41,8 +41,9 @@ class Variant:
         starts at t = 1, where next to nothing of the estimate is left but in the conditions.
     mask: where guidance acts: "learned", "ones" (everywhere), or "drawn" around the features of an aligned face.
     quantise: whether the latent is snapped to the codebook before it is decoded. fidelity: see `Sampling`.
-    references: whose photos are given as references: nobody's (""), "own" or "stranger's"; `reference_scale`: how
-        strongly they pull. any_match: whether also those pull that are under the threshold, as they never do in use.
+    references: whose photos are given as references: nobody's (""), "own" or "stranger's". reference_count: how many,
+        as far as there are so many. reference_scale: how strongly they pull. any_match: whether also those under the
+        threshold pull, as they never do in use.
     """
 
     steps: int = 1
@@ -52,6 +53,7 @@ class Variant:
     quantise: bool = True
     fidelity: float = Sampling.fidelity
     references: str = ""
+    reference_count: int = 1
     reference_scale: float = SCALE
     any_match: bool = False
 
@@ -71,8 +73,8 @@ class ModelOutputs:
     def __init__(self, faces: FaceRestorer, *, solver: str = "ddim", seed: int = 0, album: Album | None = None) -> None:
         """album: the people's other photos, for variants with references."""
         self.faces, self.solver, self.seed, self.album = faces, solver, seed, album
-        self.matches: dict[tuple[str, str], Match] = {}
-        """By whose references, and the key of the face: what they said of it."""
+        self.matches: dict[tuple[str, int, str], Match] = {}
+        """By whose references, how many, and the key of the face: what they said of it."""
         self._batch: Batch | None = None
         self._known: dict[Any, Any] = {}
 
@@ -151,17 +153,21 @@ class ModelOutputs:
         seen = self._once(batch, "embedded", lambda: self.faces.embed(z_i))
         matches = []
         for case, embedding in zip(batch.cases, seen.split(1), strict=True):
-            photos = self.album.references(self.faces, case.face.key, own=variant.references == OWN)
+            photos = self.album.references(
+                self.faces, case.face.key, own=variant.references == OWN, count=variant.reference_count
+            )
             [match] = References(photos, threshold, variant.reference_scale).match(embedding)
             matches.append(match)
             if not variant.any_match:
-                self.matches[variant.references, case.face.key] = match
+                self.matches[variant.references, variant.reference_count, case.face.key] = match
         return matches
 
 
 def _referred(variant: Variant) -> tuple[Any, ...]:
     """What of the references changes the outcome."""
-    return (variant.references, variant.reference_scale, variant.any_match) if variant.references else ()
+    if not variant.references:
+        return ()
+    return (variant.references, variant.reference_count, variant.reference_scale, variant.any_match)
 
 
 class Autoencoder:

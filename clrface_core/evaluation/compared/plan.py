@@ -67,18 +67,33 @@ def refined(ours: ModelOutputs, steps: Sequence[int], strengths: Sequence[float]
 
 
 def referred(
-    ours: ModelOutputs, steps: Sequence[int], scales: Sequence[float], *, any_match: bool = False
-) -> dict[str, Output]:
-    """Every number of steps with the person's own references at every scale, and with a stranger's at the first.
+    ours: ModelOutputs,
+    steps: Sequence[int],
+    scales: Sequence[float],
+    counts: Sequence[int] = (1,),
+    *,
+    any_match: bool = False,
+) -> tuple[dict[str, Output], dict[str, str]]:
+    """Every number of steps with so many of the person's own references, at every scale with the first number of them,
+    and with a stranger's; and, for each number of references that nobody has, the reason why it is left out.
 
     any_match: also what a stranger's would do if nobody asked whether they match.
     """
-    found = []
-    for count in dict.fromkeys(steps):
-        found += [Variant(steps=count, references=OWN, reference_scale=scale) for scale in scales]
-        stranger = Variant(steps=count, references=STRANGER, reference_scale=scales[0])
-        found += [stranger, *([replace(stranger, any_match=True)] if any_match else [])]
-    return {title(variant): output(ours, variant) for variant in found}
+    found: list[Variant] = []
+    missing = {}
+    for count in dict.fromkeys(counts):
+        if ours.album is None or not ours.album.having(count):
+            missing[f"{count} references"] = f"Expected {count + 1} photos of a person, found no such person: add some."
+    counts = [count for count in dict.fromkeys(counts) if f"{count} references" not in missing]
+    for number in dict.fromkeys(steps):
+        base = Variant(steps=number, reference_scale=scales[0])
+        for at, count in enumerate(counts):
+            own = replace(base, references=OWN, reference_count=count)
+            found += [replace(own, reference_scale=scale) for scale in scales[: None if at == 0 else 1]]
+        if counts:
+            stranger = replace(base, references=STRANGER, reference_count=counts[0])
+            found += [stranger, *([replace(stranger, any_match=True)] if any_match else [])]
+    return {title(variant): output(ours, variant) for variant in found}, missing
 
 
 def ablations(names: Sequence[str], ours: ModelOutputs, others: Others, base: Variant) -> dict[str, Output]:
@@ -110,13 +125,18 @@ def title(variant: Variant) -> str:
     """As the report calls it: "4 steps, guidance 1, mask drawn"."""
     parts = [f"{variant.steps} step{'s' * (variant.steps > 1)}"]
     parts += [f"guidance {variant.guidance_scale:g}"] if variant.guidance_scale else []
-    parts += [f"{variant.references} reference"] if variant.references else []
+    parts += [_references(variant)] if variant.references else []
     parts += [f"scale {variant.reference_scale:g}"] if variant.references and variant.reference_scale != SCALE else []
     parts += ["whoever it shows"] if variant.any_match else []
     parts += {"irn": [], "degraded": ["no IRN"], "noise": ["from noise"]}[variant.start]
     parts += [{"ones": "mask 1", "drawn": "mask drawn"}[variant.mask]] if variant.mask != "learned" else []
     parts += [] if variant.fidelity == Variant.fidelity else [f"fidelity {variant.fidelity:g}"]
     return ", ".join(parts + ([] if variant.quantise else ["not quantised"]))
+
+
+def _references(variant: Variant) -> str:
+    many = variant.reference_count > 1
+    return f"{variant.reference_count} {variant.references} references" if many else f"{variant.references} reference"
 
 
 def output(ours: ModelOutputs, variant: Variant, model: str = "") -> Output:

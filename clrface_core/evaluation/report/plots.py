@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CLRFaceError
+from ...references import SCALE
 from .tables import INPUT, Report, mean_of
 
 PERCEPTION = ("LPIPS-VGG", "LPIPS-Alex")
@@ -119,9 +120,41 @@ def _strength(axes: Any, report: Report, set_name: str) -> bool:
     return True
 
 
+def _references(axes: Any, report: Report, set_name: str) -> bool:
+    """Identity over the number of references: the person's own by number of steps, and a stranger's, dashed."""
+    column = _column(report, IDENTITY)
+    ours = {name: traits for name, traits in report.outputs.items() if "references" in traits}
+    scales = [traits["reference_scale"] for traits in ours.values() if traits["references"]]
+    if column is None or not scales:
+        return False
+    for number, steps in enumerate(sorted({traits["steps"] for traits in ours.values()})):
+        for whose, style in (("own", "o-"), ("stranger's", "s--")):
+            points = sorted(
+                (traits["reference_count"] if traits["references"] else 0, name)
+                for name, traits in ours.items()
+                if traits["steps"] == steps
+                and traits["references"] in ("", whose)
+                and traits["reference_scale"] in (scales[0], SCALE if not traits["references"] else scales[0])
+                and not (traits["guidance_scale"] or traits["any_match"])
+            )
+            values = [_means(report, set_name, name, column) for _, name in points]
+            axes.plot(
+                [at for at, _ in points],
+                values,
+                style,
+                color=f"C{number}",
+                markersize=4,
+                label=f"{whose}, {steps} step(s)",
+            )
+    axes.set(xlabel="references", ylabel=column, xticks=sorted({0, *(t["reference_count"] for t in ours.values())}))
+    axes.legend(fontsize=6)
+    return True
+
+
 PLOTS: dict[str, tuple[str, Callable[[Any, Report, str], bool]]] = {
     "fidelity-perception": ("Fidelity against perception", _fidelity),
     "identity-strength": ("Identity against strength of guidance", _guidance),
     "quality-steps": ("Quality against steps", _steps),
+    "identity-references": ("Identity against number of references", _references),
     "quality-degradation": ("Quality against strength of degradation", _strength),
 }

@@ -23,7 +23,7 @@ class Report:
     faces: one record a face: key, set, tone (see `tones`), degradation, and per output a dict of column to number,
         None where it has none.
     sets: one record per set and output with the numbers that only a set has.
-    missing: metric to the reason why it was left out. skipped: pictures left out. gaps: numbers left out.
+    missing: what was asked for and left out, to the reason why. skipped: pictures left out. gaps: numbers left out.
     verification: tables of face verification, see `verify`. references: see `matching`; empty without.
     pictures: plots and sheets beside the report, by title.
     """
@@ -108,7 +108,7 @@ class Report:
         return [*lines, note, ""]
 
     def _left_out(self) -> list[str]:
-        lines = [f"* Missing metric {name}: {reason}" for name, reason in self.missing.items()]
+        lines = [f"* Missing {name}: {reason}" for name, reason in self.missing.items()]
         lines += [f"* Left out: {reason}" for reason in self.skipped]
         lines += [f"* No number: {reason}" for reason in self.gaps]
         return ["", "## Left out", "", *lines] if lines else []
