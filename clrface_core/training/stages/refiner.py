@@ -13,6 +13,7 @@ from torch import Tensor
 from ...diffusion.schedule import schedule_named, time_grid
 from ...diffusion.solvers import ddim
 from ...models.bundle import Bundle
+from .. import losses
 from ..data import FaceShards, Pairs, Steps
 from .stage import Judges, Stage, Terms
 
@@ -31,8 +32,8 @@ def comparable(pictures: Tensor, sharp: Tensor) -> Tensor:
 
 
 class RefinerStage(Stage):
-    """Clean latent from a noisy one, t <= t0: L1 on the latent; L1, LPIPS and a patch discriminator on the picture
-    it becomes; identity.
+    """Clean latent from a noisy one, t <= t0: L1 on the latent; L1, LPIPS, spectrum and a patch discriminator on the
+    picture it becomes; identity.
 
     The network always sees whole faces, as in use: norms and attention tell a part of a face from a whole one, and what
     was learned on parts stayed there. What is dear is judged on a window of `decode_crop` px. With probability
@@ -120,13 +121,14 @@ class RefinerStage(Stage):
         z_t, t = self._state(network, truth, z_d, z_i, generator)
         estimate = network(z_t, z_d, z_i, t)
         window: list[Tensor] = []
-        if any(weights.get(name, 0) > 0 for name in ("pixel", "lpips", "gan")):
+        if any(weights.get(name, 0) > 0 for name in ("pixel", "lpips", "spectrum", "gan")):
             window += self._decoded(estimate, clean, batch["sharp"], generator)
         return self._weighted(
             {
                 "latent": lambda: latent_error(estimate, truth(), batch["sharp"]),
                 "pixel": lambda: F.l1_loss(window[0], window[1]),
                 "lpips": lambda: self._perceptual(window[0], window[1], generator),
+                "spectrum": lambda: losses.spectrum(window[0], window[1]),
                 "identity": lambda: self._half_size_identity(estimate, clean),
                 **(self._adversarial(window[0], window[1], step) if window else {}),
             }
