@@ -14,7 +14,7 @@ import json
 import resource
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,7 +82,7 @@ def make_clip(path: Path, frames: int, height: int) -> Clip:
 
 
 @contextmanager
-def timed(seconds: Counter[str]) -> Iterator[None]:
+def timed(seconds: dict[str, float]) -> Iterator[None]:
     """Add up the processor time of STAGES."""
 
     def watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -122,7 +122,7 @@ def measure(frames: int, height: int, tiny: bool) -> dict[str, Any]:
         restorer = Restorer(FaceRestorer(build("tiny"), restorer.faces.identity_net), restorer.detector)
     memory: list[tuple[int, float]] = []
     times: dict[str, float] = {}
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
 
     def note(event: dict[str, Any]) -> None:
         if event["stage"] == "restoring" and event["frame"] % 10 == 0:

@@ -29,7 +29,7 @@ def psnr(picture: Tensor, truth: Tensor) -> float:
 
 def clean_faces(restorer: Restorer, faces: list[StoredFace]) -> None:
     """The table of undegraded faces."""
-    found = []
+    found: list[tuple[float, float, int, str, float]] = []
     network = restorer.faces.identity_net
     assert network is not None
     for face in faces:
@@ -41,7 +41,7 @@ def clean_faces(restorer: Restorer, faces: list[StoredFace]) -> None:
             with torch.no_grad():
                 cosine = float(identity_similarity(network(result.image[None]), network(truth[None])))
         found.append((quality, cosine, len(result.chosen), face.key, max(result.severities, default=0.0)))
-    qualities, cosines = (sorted(each[at] for each in found) for at in (0, 1))
+    qualities, cosines = sorted(each[0] for each in found), sorted(each[1] for each in found)
     print("| undegraded faces | with a face found | not changed at all | PSNR, least | PSNR 38 dB or more |", end="")
     print(" cosine, least | cosine 0.97 or more |\n| --- | --- | --- | --- | --- | --- | --- |")
     same = sum(quality == math.inf for quality in qualities)

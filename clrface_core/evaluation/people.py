@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -99,7 +100,7 @@ class Album:
         return load_detector()
 
 
-def turn(landmarks: Sequence[Sequence[float]]) -> float:
+def turn(landmarks: np.ndarray | Sequence[Sequence[float]]) -> float:
     """How far a head is turned sideways, of its five points: how far the nose is from the middle of the eyes, along
     the line through them and in units of their distance. About 0 from the front, 0.5 at some 45 degrees."""
     left, right, nose = (torch.as_tensor(landmarks[point], dtype=torch.float64) for point in range(3))

@@ -63,7 +63,7 @@ def test_a_still_is_the_part_of_a_photo_that_was_asked_for(smooth_picture: Pictu
 
 
 def test_ways_are_measured_side_by_side(tiny_bundle: Bundle, smooth_picture: Picture) -> None:
-    restorer = Restorer(FaceRestorer(tiny_bundle, Colours()), Given(face_at(16, 16, 64)))  # type: ignore[arg-type]
+    restorer = Restorer(FaceRestorer(tiny_bundle, Colours()), Given(face_at(16, 16, 64)))
     clip = Clip(smooth_picture(96, 96), "pan", 3)
     ways: dict[str, Any] = {
         "as it is": lambda pictures: pictures,

@@ -110,8 +110,8 @@ def test_what_is_new_is_seen_at_once(smooth_picture: Picture) -> None:
 
 
 def test_settings() -> None:
-    for wrong in ({"memory": 1.0}, {"key_memory": -0.1}):
+    for memory, key_memory in ((1.0, 0.7), (0.7, -0.1)):
         with pytest.raises(CLRFaceError, match="from 0 to below 1"):
-            Steadying(**wrong)
+            Steadying(memory=memory, key_memory=key_memory)
     with pytest.raises(CLRFaceError, match="key_every"):
         Steadying(key_every=0)
