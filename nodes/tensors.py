@@ -140,7 +140,7 @@ def latent_masks(mask: Tensor, latents: Tensor) -> Tensor:
 
 def _checked(mask: Tensor, count: int, of: str, advice: str) -> Tensor:
     """The masks as (B,1,H,W), 1 or `count` of them and finite; else CLRFaceError."""
-    some = isinstance(mask, Tensor) and mask.ndim >= 2 and mask.numel() > 0
+    some = isinstance(mask, Tensor) and mask.ndim >= 2 and (mask.numel() > 0 or count == 0)
     if not some or mask.shape[:-2].numel() not in (1, count) or not torch.isfinite(mask).all():
         raise CLRFaceError(f"Expected one finite mask for all {of} or {count} of them, got {_kind(mask)}: {advice}.")
     return mask.reshape(-1, 1, *mask.shape[-2:])
