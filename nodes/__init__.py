@@ -20,10 +20,12 @@ from .sampler import LatentRefineSampler
 from .samples import register_route
 from .select import SelectFaces
 from .similarity import FaceSimilarity
+from .video import RestoreVideo
 
 NODES: list[type[io.ComfyNode]] = [
     LoadModel, DetectAlignFaces, SelectFaces, VQEncode, IRNInit, IdentityMask, LatentRefineSampler, VQDecode,
     FacePaste, RestoreFaces, FaceSimilarity, DegradeFace, ReferenceFaces, IdentityGuidanceNode,
+    RestoreVideo,
 ]  # fmt: skip
 
 

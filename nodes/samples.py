@@ -1,4 +1,4 @@
-"""The pictures of the example graphs, put into ComfyUI's input folder when one of those graphs is opened."""
+"""The pictures and the video of the example graphs, put into ComfyUI's input folder when such a graph is opened."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ SAMPLES = {
     "astronaut.jpg": "astronaut.jpg",
     "grace-hopper-clean.jpg": "clean/grace-hopper.jpg",
     "astronaut-clean.jpg": "clean/astronaut.jpg",
+    "two-faces.mp4": "two-faces.mp4",
 }
 """Their names in the graphs, and where they are in this pack."""
 
 
 def put_samples() -> list[str]:
-    """Copy those that are not there, and name them. A picture of the user's with such a name stays."""
+    """Copy those that are not there, and name them. A file of the user's with such a name stays."""
     target = Path(folder_paths.get_input_directory())
     missing = [name for name in SAMPLES if not (target / name).exists()]
     for name in missing:

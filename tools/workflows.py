@@ -86,9 +86,14 @@ def widgets_of(definition: dict[str, Any]) -> list[str | None]:
     for name, _, options, widget in inputs_of(definition):
         if widget:
             names.append(name)
-            if options.get("control_after_generate") or (options.get("image_upload") and "widgetType" not in options):
+            if options.get("control_after_generate") or (_uploads(options) and "widgetType" not in options):
                 names.append(None)
     return names
+
+
+def _uploads(options: dict[str, Any]) -> bool:
+    """Whether a widget chooses among files, with a button beside it."""
+    return bool(options.get("image_upload") or options.get("video_upload"))
 
 
 def save(graph: Graph, info: Info) -> dict[str, Any]:
@@ -319,7 +324,7 @@ def to_prompt(saved: dict[str, Any], info: Info) -> dict[str, Any]:
 def _check(node: str, name: str, value: Any, options: dict[str, Any]) -> None:
     """ValueError for a value that the widget would not offer. A choice of files is whatever files are there."""
     choices = options.get("options")
-    if choices and not options.get("image_upload") and value not in choices:
+    if choices and not _uploads(options) and value not in choices:
         raise ValueError(f"{node}.{name} offers {choices}, the graph has {value!r}")
     if "min" in options and not options["min"] <= value <= options["max"]:
         raise ValueError(f"{node}.{name} takes {options['min']} to {options['max']}, the graph has {value!r}")
@@ -589,12 +594,27 @@ def generated() -> Graph:
     return graph
 
 
+def video() -> Graph:
+    graph = Graph("9 Restore a video")
+    graph.add(
+        NOTE, (0, 4.5),
+        text="**Restore a video**: faces are followed from picture to picture and restored without flicker. The text "
+        "says where they are: edit it and put it into *tracks* to choose or correct.\n\nThe sample video comes "
+        "along, and is put into ComfyUI's folder *input* when this graph is opened.",
+    )  # fmt: skip
+    source = graph.add("LoadVideo", (0, 0), file="two-faces.mp4")
+    restored = graph.add("CLRFaceRestoreVideo", (1, 0), video=source.out())
+    graph.add("SaveVideo", (2.05, 0), video=restored.out(), filename_prefix="clrface/video")
+    graph.add("PreviewAny", (2.05, 4.5), "Where the faces are", source=restored.out(1))
+    return graph
+
+
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 """The one that ComfyUI's own first graph names."""
 
 GRAPHS = (
     one_node, one_node_app, generated, modular, upscale, between, choose, paint, compare, ksampler, custom,
-    referenced, referenced_app, two_people,
+    referenced, referenced_app, two_people, video,
 )  # fmt: skip
 """In the order of their names."""
 

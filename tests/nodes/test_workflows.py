@@ -27,7 +27,7 @@ def info(tools: Callable[[str], ModuleType], nodes: dict[str, Any]) -> dict[str,
 def test_a_graph_fits_the_nodes(path: Path, tool: ModuleType, info: dict[str, Any]) -> None:
     saved = json.loads(path.read_text())
     prompt = tool.to_prompt(saved, info)
-    assert any(node["class_type"] == "SaveImage" for node in prompt.values())
+    assert any(node["class_type"] in ("SaveImage", "SaveVideo") for node in prompt.values())
     assert {node["type"] for node in saved["nodes"]} & {name for name in info if name.startswith("CLRFace")}
     broken = json.loads(path.read_text())
     next(node for node in broken["nodes"] if node["type"].startswith("CLRFace"))["widgets_values"].append(1)
@@ -95,17 +95,17 @@ def test_an_app_names_widgets_and_results_that_there_are(path: Path, tool: Modul
 
 
 def test_pictures_of_the_graphs_are_the_samples(part: Any) -> None:
-    """Load Image finds them: they are put into ComfyUI's input folder when such a graph is opened."""
+    """Load Image and Load Video find them: they are put into ComfyUI's input folder when such a graph is opened."""
     samples = set(part("nodes.samples").SAMPLES)
     used = {
         node["widgets_values"][0]
         for path in GRAPHS
         for node in json.loads(path.read_text())["nodes"]
-        if node["type"] == "LoadImage"
+        if node["type"] in ("LoadImage", "LoadVideo")
     }
     assert used == samples
     script = (ROOT / "js" / "samples.js").read_text()
-    assert set(re.findall(r'"([\w-]+\.jpg)"', script)) == samples
+    assert set(re.findall(r'"([\w-]+\.(?:jpg|mp4))"', script)) == samples
 
 
 def test_all_nodes_are_shown_somewhere() -> None:
