@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -192,6 +191,8 @@ class Follower:
 
     def _assign(self, number: int, found: Sequence[Face], people: Sequence[Tensor | None]) -> None:
         """Give faces to the tracks that miss theirs, the nearest and most alike first; the others begin new ones."""
+        from scipy.optimize import linear_sum_assignment  # a tenth of a second, and photos do not need it
+
         waiting = [path for path in self._open() if path.last < number]
         cost = np.full((len(waiting), len(found)), np.inf)
         for row, path in enumerate(waiting):

@@ -28,4 +28,4 @@ print(len(asyncio.run(load())), *{"facexlib", "cv2", "numba", "scipy", "transfor
 """
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["14"]
+    assert done.stdout.split() == ["15"]
