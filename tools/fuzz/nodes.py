@@ -82,7 +82,7 @@ class Workbench:
 
         pack, part = loaded(folder)
         self.error = part("clrface_core.errors").CLRFaceError
-        self.nodes = nodes_of(pack)
+        self.nodes = {name: node for name, node in nodes_of(pack).items() if not _takes_video(node)}
         bundles, memory = part("clrface_core.models.bundle"), part("nodes.memory")
         torch.manual_seed(0)
         bundles.save_bundle(folder / "tiny.safetensors", bundles.build("tiny"), torch.float32)
@@ -182,6 +182,11 @@ class Workbench:
         if draw.random() < 0.1:
             del latent["samples"]
         return latent
+
+
+def _takes_video(node: Any) -> bool:
+    """Whether a node needs a VIDEO, which is ComfyUI's own object around a file: nothing here makes one."""
+    return any(each.io_type == "VIDEO" for each in node.define_schema().inputs)
 
 
 def _with_arrays(value: Any) -> Any:
