@@ -24,9 +24,9 @@ from .faces.warp import resize
 from .photo import Photo, as_photo, keep_tone, write_photo
 from .picture import FACE_SIZE
 from .precision import ran_out_of_memory
-from .references import SCALE, Match, Reference, References, quality_of, usual_threshold
+from .references import SCALE, Match, Reference, References, usual_threshold
 from .restorer import FaceRestorer, Progress
-from .severity import SIDES, in_photo
+from .severity import in_photo
 from .verdict import judge
 
 
@@ -291,14 +291,14 @@ class Restorer:
         if not chosen:
             raise CLRFaceError("Expected a face in this reference photo, found none: use a photo that shows one.")
         crops, alignment = align_faces(rgb, [found[face_id] for face_id in chosen], self.faces.bundle.size)
-        embeddings = self.faces.embed_crops(crops)
         return [
-            Reference(
-                embedding.cpu(),
-                quality_of(crop, found[face_id].score, alignment.side(row)),
+            self.faces.reference(
+                crop,
+                found[face_id].score,
+                alignment.side(row),
                 name if len(chosen) == 1 else f"{name}, face {face_id}",
             )
-            for row, (face_id, crop, embedding) in enumerate(zip(chosen, crops, embeddings, strict=True))
+            for row, (face_id, crop) in enumerate(zip(chosen, crops, strict=True))
         ]
 
     def known(self, references: References | Iterable[Any] | None) -> References | None:
@@ -337,10 +337,7 @@ class Restorer:
         batch = [(item, *each) for item in waiting for each in item.left()][: self.faces.batch_size]
         crops, ids = torch.stack([crop for _, crop, _ in batch]), [face_id for *_, face_id in batch]
         try:
-            severities = torch.zeros(len(crops), len(SIDES))
-            restored, matches = self.faces.restore_matched(
-                crops, references, sampling, face_ids=ids, callback=callback, severities=severities
-            )
+            done = self.faces.restore_matched(crops, references, sampling, face_ids=ids, callback=callback)
         except Exception as error:
             if not is_the_photos(error):
                 raise
@@ -351,7 +348,7 @@ class Restorer:
             for item in owners.values():
                 self._restore_some([item], sampling, references, callback)
             return
-        for (item, *_), face, match, degraded in zip(batch, restored, matches, severities, strict=True):
+        for (item, *_), face, match, degraded in zip(batch, *done, strict=True):
             item.severities.append(in_photo(degraded, item.alignment.side(len(item.restored))))
             item.restored.append(face)
             item.matches.append(match)

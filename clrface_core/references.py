@@ -13,16 +13,16 @@ from torch import Tensor
 from .errors import CLRFaceError
 from .models.identity import recognition_crop
 
-THRESHOLD = 0.36
-"""Cosine from which a reference counts as the same person, for SFace on half-size decodings and the bundled model.
+THRESHOLD = 0.33
+"""Cosine from which a reference counts as the same person, for SFace on what is coarser than 8 px and our model.
 
-Measured on 35 people, two photos of each, one of them degraded with the standard ranges: of 140 own pairs and 4760 of
-strangers 77 and 1.2 % are at or above 0.38, 86 and 2.1 % at 0.36, 90 and 4.4 % at 0.33 (area under the curve 0.974;
-0.921 with the degraded face in place of the estimate). `clrface evaluate --references` tells how it does.
+Measured on 16 people, two photos of each, one of them degraded with the standard ranges: of 32 own pairs and 960 of
+strangers 72 and 1 % are at or above 0.33, 84 and 2 % at 0.30 (area under the curve 0.976; 0.963 by whole photos).
+`clrface evaluate --references` tells how it does.
 """
 
 SURE = 0.5
-"""None of those pairs of strangers got here, and 49 % of the own ones did."""
+"""Of 6496 pairs of strangers, compared by whole photos, none was above 0.45."""
 
 SCALE = 2.0
 
@@ -38,14 +38,22 @@ LEAST_QUALITY = 0.05
 class Reference:
     """One face of a reference photo.
 
-    embedding: (D,) float32 of length 1, of the face's half-size decoding (see `FaceRestorer.embed`).
+    embedding: (D,) float32 of length 1, of the aligned photo (see `FaceRestorer.embed`): towards this faces are drawn.
     quality: its weight among others, in (0,1] (see `quality_of`).
     source: where it came from, such as "anna.jpg" or, where the photo shows several people, "anna.jpg, face 1".
+    coarse: the same of its coarse part (see `FaceRestorer.embed_coarse`), by which it is told whether a face, which may
+        have nothing finer, is of this person; None where that is the embedding.
     """
 
     embedding: Tensor
     quality: float = 1.0
     source: str = "reference"
+    coarse: Tensor | None = None
+
+    @property
+    def compared(self) -> Tensor:
+        """(D,), what faces are compared with."""
+        return self.embedding if self.coarse is None else self.coarse
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,22 +127,23 @@ class References:
         """What the references say of each of the faces with these embeddings (B,D), made as their own were."""
         if not self.faces:
             return [Match() for _ in embeddings]
-        known = F.normalize(torch.stack([face.embedding for face in self.faces]), dim=1)
+        known = F.normalize(torch.stack([face.compared for face in self.faces]), dim=1)
         seen = F.normalize(embeddings.detach().float().cpu(), dim=1)
         if known.shape[1] != seen.shape[1]:
             raise CLRFaceError(
                 f"Expected references of the recognition network in use, with {seen.shape[1]} numbers a face, got "
                 f"{known.shape[1]}: make them anew with the same network."
             )
-        return [self._match(row, known) for row in (seen @ known.T).tolist()]
+        return [self._match(row) for row in (seen @ known.T).tolist()]
 
-    def _match(self, cosines: Sequence[float], known: Tensor) -> Match:
+    def _match(self, cosines: Sequence[float]) -> Match:
         sources = tuple(face.source for face in self.faces)
         used = [place for place, cosine in enumerate(cosines) if cosine >= self.threshold]
         if not used:
             return Match(tuple(cosines), sources)
         weights = torch.tensor([self.faces[place].quality for place in used])
-        target = F.normalize((weights[:, None] * known[used]).sum(0), dim=0)
+        who = F.normalize(torch.stack([self.faces[place].embedding for place in used]), dim=1)
+        target = F.normalize((weights[:, None] * who).sum(0), dim=0)
         return Match(tuple(cosines), sources, tuple(used), target, self.scale)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,14 +17,12 @@ from .diffusion.refine import Sampling, refine
 from .diffusion.schedule import schedule_named
 from .errors import CLRFaceError
 from .fidelity import keep_estimate
+from .likeness import draw_towards
 from .models.bundle import Bundle, load_bundle
 from .models.identity import load_identity
 from .precision import choose_device, choose_dtype, ran_out_of_memory
-from .references import Match, References
-from .severity import severity
-
-LARGEST_PULL = 2.0
-"""Strength of one move towards references: twice Polyak's step; at 3 identity was lower than at 2 (8 people)."""
+from .references import Match, Reference, References, quality_of
+from .severity import SIDES, severity
 
 Progress = Callable[[dict[str, Any]], None]
 """Called once per step with the solver's {"i", "total", "t", "z", "denoised"}, and "faces" (the ids of the faces in
@@ -33,6 +30,18 @@ this micro-batch) of "count" in all. Whatever it raises ends the restoration and
 
 Embed = Callable[[Tensor], Tensor]
 """Aligned faces (B,3,S,S) in [0,1] to embeddings (B,D) that say who it is, differentiable: an IdentityNet."""
+
+
+class RestoredCrops(NamedTuple):
+    """Aligned faces after their restoration.
+
+    pictures: (B,3,S,S) float32 in [0,1]. matches: what the references say of each. severities: (B,3) float32 on the
+    CPU, how degraded each was (see `severity`).
+    """
+
+    pictures: Tensor
+    matches: list[Match]
+    severities: Tensor
 
 
 class FaceRestorer:
@@ -97,7 +106,7 @@ class FaceRestorer:
         face_ids: a face's noise depends on its id and `sampling.seed` only. The ids default to 0..B-1.
         Raises CLRFaceError for input that does not fit, and where the networks' results are not finite.
         """
-        return self.restore_matched(crops, None, sampling, face_ids=face_ids, callback=callback)[0]
+        return self.restore_matched(crops, None, sampling, face_ids=face_ids, callback=callback).pictures
 
     @torch.no_grad()
     def restore_matched(
@@ -108,27 +117,25 @@ class FaceRestorer:
         *,
         face_ids: Sequence[int] | None = None,
         callback: Progress | None = None,
-        severities: Tensor | None = None,
-    ) -> tuple[Tensor, list[Match]]:
+    ) -> RestoredCrops:
         """As `restore_crops`, towards the person in those of the references that match a face; and what matched.
 
-        One match per crop. A face that matches none gets what it gets without references, to the bit.
-        severities: (B,3) float32 on the CPU, into which it is written how degraded the faces are (see `severity`).
+        A face that matches none gets what it gets without references, to the bit.
         """
         self.check_crops(crops)
         ids = list(range(len(crops)) if face_ids is None else face_ids)
         if len(ids) != len(crops):
             raise CLRFaceError(f"Expected one face id per crop, got {len(ids)} for {len(crops)}: give as many.")
-        restored, matches = torch.empty_like(crops, dtype=torch.float32), [Match()] * len(crops)
+        pictures, matches = torch.empty_like(crops, dtype=torch.float32), [Match()] * len(crops)
+        severities = torch.empty(len(crops), len(SIDES))
 
         def work(part: slice) -> None:
             report = None if callback is None else partial(_report, callback, ids[part], len(crops))
-            into = None if severities is None else severities[part]
-            faces, found = self._restore_batch(crops[part], references, sampling, ids[part], report, into)
-            restored[part], matches[part] = faces.to(restored), found
+            done = self._restore_batch(crops[part], references, sampling, ids[part], report)
+            pictures[part], matches[part], severities[part] = done.pictures.to(pictures), done.matches, done.severities
 
         self.in_micro_batches(len(crops), work)
-        return restored, matches
+        return RestoredCrops(pictures, matches, severities)
 
     def in_micro_batches(self, count: int, work: Callable[[slice], None]) -> None:
         """Call `work` with slices of at most `batch_size` that cover range(count), in order.
@@ -167,13 +174,13 @@ class FaceRestorer:
         sampling: Sampling,
         face_ids: list[int],
         callback: Progress | None,
-        severities: Tensor | None = None,
-    ) -> tuple[Tensor, list[Match]]:
-        """One micro-batch: IRN, encode, match, refine, quantise, decode, keep what the IRN knows best."""
+    ) -> RestoredCrops:
+        """One micro-batch: IRN, encode, refine, quantise, decode, keep what the IRN knows best, draw towards people."""
         x_i = self.estimate(crops)
-        if severities is not None:
-            severities.copy_(severity(crops.to(x_i.device), x_i))
-        return self.restore_estimated(crops, x_i, references, sampling, face_ids=face_ids, callback=callback)
+        pictures, matches = self.restore_estimated(
+            crops, x_i, references, sampling, face_ids=face_ids, callback=callback
+        )
+        return RestoredCrops(pictures, matches, severity(crops.to(x_i.device), x_i))
 
     @torch.no_grad()
     def restore_estimated(
@@ -188,15 +195,11 @@ class FaceRestorer:
     ) -> tuple[Tensor, list[Match]]:
         """As `restore_matched`, of one micro-batch whose estimates (B,3,S,S), as `estimate` gives them, are known."""
         z_d, z_i = self.encode(torch.cat((self._pictures(crops), self._pictures(x_i)))).chunk(2)
-        matches = self.match(z_i, references)
         z_0 = self.refine(z_i, z_d, sampling, face_ids=face_ids, callback=callback)
-        blind = self.decode(z_0)
-        kept = keep_estimate(blind, x_i.float().clamp(0, 1), sampling.fidelity)
-        rows = [row for row, match in enumerate(matches) if match.pulls]
-        if rows:
-            pulled = self.decode(self.towards_references(z_0[rows], [matches[row] for row in rows]))
-            kept[rows] = add_pull(kept[rows], blind[rows], pulled)
-        return kept, matches
+        known = x_i.float().clamp(0, 1)
+        kept = keep_estimate(self.decode(z_0), known, sampling.fidelity)
+        matches = self.match(known, references)
+        return self.towards(matches, kept), matches
 
     @torch.no_grad()
     def estimate(self, crops: Tensor) -> Tensor:
@@ -221,22 +224,20 @@ class FaceRestorer:
         z_d: Tensor,
         sampling: Sampling,
         *,
-        matches: Sequence[Match] = (),
         mask: Tensor | None = None,
         face_ids: Sequence[int] | None = None,
         callback: Callable[[dict[str, Any]], None] | None = None,
     ) -> Tensor:
         """z_0 (B,C,h,w), float32 and continuous: one micro-batch from noised z_I down (see `diffusion.refine`).
 
-        matches: what the references say of each face; none without references.
         mask: where guidance may act, in place of the model's own, in [0,1] and broadcastable to the latents. It matters
-        only where `sampling.guidance_scale` is above 0, and for faces that match references.
+        only where `sampling.guidance_scale` is above 0.
         """
         config = self.bundle.refiner.config
         guidance = None
         if sampling.guidance_scale > 0:
             guidance = self.guidance(z_i, self.mask(z_d, z_i) if mask is None else mask, sampling.guidance_scale)
-        z_0 = refine(
+        return refine(
             self.denoise,
             z_i,
             z_d,
@@ -247,7 +248,6 @@ class FaceRestorer:
             guidance=guidance,
             callback=callback,
         )
-        return self.towards_references(z_0, matches, mask)
 
     @torch.no_grad()
     def decode(self, z: Tensor, *, quantise: bool = True) -> Tensor:
@@ -273,66 +273,65 @@ class FaceRestorer:
         return self.bundle.refiner(self._latent(z_t), self._latent(z_d), self._latent(z_i), t)
 
     @torch.no_grad()
-    def embed(self, latents: Tensor) -> Tensor:
-        """Who it is (B,D), float32: of the half-size pictures of latents (B,C,h,w), as guidance sees them.
+    def guidance(
+        self, z_i: Tensor, mask: Tensor | None, scale: float, matches: Sequence[Match] = ()
+    ) -> IdentityGuidance:
+        """Guidance of these faces towards the people in their estimates, by the half-size pictures of their latents.
 
-        Half-size on both sides of every comparison: against full-size pictures the same face is at a cosine of 0.9, and
+        matches: one per face, or none; those that matched references are guided towards those people instead.
+
+        Half-size on both sides of the comparison: against full-size pictures the same face is at a cosine of 0.9, and
         guidance would mend a difference of resolution. CLRFaceError without a recognition network.
         """
-        if self.identity_net is None:
-            raise CLRFaceError("Expected a recognition network to tell faces by, got none: load the restorer with one.")
-        return self.identity_net(self.decode_half_size(latents)).float()
-
-    def embed_crops(self, crops: Tensor) -> Tensor:
-        """`embed` of aligned faces (B,3,S,S) in [0,1], in micro-batches: (B,D) float32 on the device."""
-        self.check_crops(crops)
-        found: dict[int, Tensor] = {}
-
-        def work(part: slice) -> None:
-            found[part.start] = self.embed(self.encode(crops[part]))
-
-        self.in_micro_batches(len(crops), work)
-        return torch.cat([found[start] for start in sorted(found)])
-
-    def match(self, z_i: Tensor, references: References | None) -> list[Match]:
-        """What the references say of each face, told by the latents (B,C,h,w) of the estimates."""
-        if references is None or not references.faces:
-            return [Match() for _ in z_i]
-        return references.match(self.embed(z_i))
+        network = self._network()
+        targets = network(self.decode_half_size(z_i)).float()
+        for row, match in enumerate(matches):
+            if match.target is not None:
+                targets[row] = match.target.to(targets)
+        return IdentityGuidance(self.decode_half_size, network, targets, scale, mask)
 
     @torch.no_grad()
-    def guidance(
-        self, z_i: Tensor, mask: Tensor | None, scale: float, targets: Tensor | None = None
-    ) -> IdentityGuidance:
-        """Guidance of these faces towards the people of `targets` (B,D); without any, towards those in their estimates.
+    def embed(self, faces: Tensor) -> Tensor:
+        """Who it is: (B,D) float32 of aligned faces (B,3,S,S) in [0,1], S at least 32; one micro-batch.
 
         CLRFaceError without a recognition network.
         """
-        targets = self.embed(z_i) if targets is None else targets.to(self.device)
-        assert self.identity_net is not None  # the targets came from it
-        return IdentityGuidance(self.decode_half_size, self.identity_net, targets, scale, mask)
+        return self._network()(faces.to(self.device).float()).float()
+
+    def embed_coarse(self, faces: Tensor) -> Tensor:
+        """As `embed`, S at least 64, by what is coarser than 8 px: an estimate has no more, a photo may."""
+        coarse = F.interpolate(F.avg_pool2d(faces.float(), 8), scale_factor=4.0, mode="bicubic", align_corners=False)
+        return self.embed(coarse.clamp(0, 1))
+
+    def match(self, estimates: Tensor, references: References | None) -> list[Match]:
+        """What the references say of each face, told by the estimates (B,3,S,S) in [0,1]; one micro-batch."""
+        if references is None or not references.faces:
+            return [Match() for _ in estimates]
+        return references.match(self.embed_coarse(estimates))
+
+    def reference(self, crop: Tensor, score: float, side: float, source: str) -> Reference:
+        """What is taken of an aligned face (3,S,S) of a reference photo. score, side: see `quality_of`."""
+        [embedding], [coarse] = self.embed(crop[None]).cpu(), self.embed_coarse(crop[None]).cpu()
+        return Reference(embedding, quality_of(crop, score, side), source, coarse)
 
     @torch.no_grad()
-    def towards_references(self, z_0: Tensor, matches: Sequence[Match], mask: Tensor | None = None) -> Tensor:
-        """Refined latents (B,C,h,w), matched faces moved towards their references; the others stay, to the bit.
+    def towards(self, matches: Sequence[Match], faces: Tensor) -> Tensor:
+        """Restored faces (B,3,S,S) float32 in [0,1], those that matched drawn towards their references.
 
-        After the last step and not in every one, which was measured to give the same identity at a quarter of the time.
-        A single move of more than LARGEST_PULL overshoots and loses identity: larger scales are done in several.
-        mask: where they may move, as in `refine`; everywhere without one.
+        The others stay, to the bit. One micro-batch.
         """
         rows = [row for row, match in enumerate(matches) if match.pulls]
         if not rows:
-            return z_0
-        targets = torch.stack([matches[row].target for row in rows])  # type: ignore[misc]
-        here = mask if mask is None or len(mask) == 1 else mask[rows]
-        moves = math.ceil(matches[rows[0]].scale / LARGEST_PULL)
-        pull = self.guidance(z_0[rows], here, matches[rows[0]].scale / moves, targets)
-        faces, alpha = z_0[rows], torch.ones(len(rows), device=z_0.device)
-        for _ in range(moves):
-            faces = pull(faces, alpha)
-        moved = z_0.clone()
-        moved[rows] = faces
-        return moved
+            return faces
+        targets = torch.stack([matches[row].target for row in rows]).to(faces.device)  # type: ignore[misc]
+        drawn = faces.clone()
+        drawn[rows] = draw_towards(faces[rows], targets, self._network(), matches[rows[0]].scale)
+        return drawn
+
+    def _network(self) -> Embed:
+        if self.identity_net is None:
+            raise CLRFaceError("Expected a recognition network to tell faces by, got none: load the restorer with one.")
+        return self.identity_net
 
     def check_crops(self, crops: Tensor) -> None:
         """Raise CLRFaceError unless `crops` are (B,3,S,S) finite floats of the model's size, B at least 0."""
@@ -352,12 +351,6 @@ class FaceRestorer:
 
     def _latent(self, z: Tensor) -> Tensor:
         return z.to(self.device, self.dtype)
-
-
-def add_pull(kept: Tensor, blind: Tensor, pulled: Tensor) -> Tensor:
-    """What references changed in faces decoded without and with them, added to those that keep the estimate's coarse
-    part: that part taken from the estimate after the pull would undo it (two thirds of what dlib's cosine gained)."""
-    return (pulled + (kept - blind)).clamp(0, 1)
 
 
 def _report(callback: Progress, faces: list[int], count: int, state: dict[str, Any]) -> None:

@@ -136,10 +136,9 @@ class Guide:
             faces = self._model.host.faces(len(known), guided=True)
             z_i, z_d = known.to(faces.device).chunk(2, dim=1)
             mask = faces.mask(z_d, z_i) if self._mask is None else latent_masks(self._mask, z_i)
-            targets = faces.embed(z_i)
-            for row, match in enumerate(faces.match(z_i, self._references)):
-                if match.target is not None:
-                    targets[row] = match.target.to(targets)
-            self._guidance = faces.guidance(z_i, mask, self._scale, targets)
+            matches = []
+            if self._references is not None:
+                matches = faces.match(faces.decode(z_i, quantise=False), self._references)
+            self._guidance = faces.guidance(z_i, mask, self._scale, matches)
             self._known = known
         return self._guidance

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from ..clrface_core.errors import CLRFaceError
 from ..clrface_core.fidelity import keep_estimate
-from ..clrface_core.restorer import add_pull
+from ..clrface_core.references import Match
 from .progress import Progress
+from .references import lines_of, matches_output, references_input
 from .sampler import fidelity_input
 from .sampling import conditioning
-from .tensors import FACE_IDS, as_pictures, blank, blind_of, check_image, latents_of
+from .tensors import FACE_IDS, as_pictures, blank, check_image, latents_of
 from .types import CATEGORY, Alignment, model_input
 from .upstream import check_upstream
 from .vae import HostVAE
@@ -135,7 +136,7 @@ class VQDecode(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Snaps latents to the codebook, once, and decodes them into pictures.\n"
-                "With the estimate, what is coarse comes from it."
+                "With the estimate, what is coarse comes from it; with references, faces are drawn towards the person."
             ),
             search_aliases=["vae decode face", "vqgan decode", "clr face decode"],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
@@ -153,36 +154,48 @@ class VQDecode(io.ComfyNode):
                     optional=True,
                     tooltip="The estimates of 'IRN Init', one per latent.\nWithout them fidelity does nothing.",
                 ),
+                references_input(),
             ],
-            outputs=[io.Image.Output("image", display_name="image", tooltip="The pictures.\nFour times the latent.")],
+            outputs=[
+                io.Image.Output("image", display_name="image", tooltip="The pictures.\nFour times the latent."),
+                matches_output(),
+            ],
         )
 
     @classmethod
     def execute(
-        cls, model: Any, latent: dict[str, Any], quantise: bool, fidelity: float, estimate: Tensor | None = None
+        cls,
+        model: Any,
+        latent: dict[str, Any],
+        quantise: bool,
+        fidelity: float,
+        estimate: Tensor | None = None,
+        references: Any = None,
     ) -> io.NodeOutput:
         check_upstream(cls.hidden)
-        channels = model.bundle.vq.config.embed_dim
-        z, blind = latents_of(latent, channels), blind_of(latent, channels)
-        vae = HostVAE(model)
-        image = vae.decode_latents(z, quantise=quantise)
-        if estimate is None or not len(image):
-            return io.NodeOutput(image)
-        check_image(estimate, "estimate")
-        if estimate.shape[1:] != image.shape[1:] or not len(estimate) or len(image) % len(estimate):
-            raise CLRFaceError(
-                f"Expected estimates {tuple(image.shape)} as the latents decode to, got {tuple(estimate.shape)}: "
-                "connect those of the same 'IRN Init', or none."
-            )
-        rows = [] if blind is None else [row for row in range(len(z)) if not torch.equal(z[row], blind[row])]
-        unpulled = {}
-        if blind is not None:
-            unpulled = dict(zip(rows, vae.decode_latents(blind[rows], quantise=quantise), strict=True))
+        z = latents_of(latent, model.bundle.vq.config.embed_dim)
+        image = HostVAE(model).decode_latents(z, quantise=quantise)
+        if estimate is not None and len(image):
+            _check_estimates(estimate, image)
+        matches = [Match()] * len(image)
+        faces = None if references is None else model.faces(guided=True)
         for index, face in enumerate(image):
-            known = as_pictures(estimate[index % len(estimate)])[None]  # as ComfyUI repeats a batch of latents
-            seen, without = (as_pictures(each)[None] for each in (face, unpulled.get(index, face)))
-            kept = keep_estimate(without, known, fidelity)
-            if index in unpulled:
-                kept = add_pull(kept, without, seen)
+            kept = known = as_pictures(face)[None]
+            if estimate is not None:
+                known = as_pictures(estimate[index % len(estimate)])[None]  # as ComfyUI repeats a batch of latents
+                kept = keep_estimate(kept, known, fidelity)
+            if faces is not None:
+                matches[index : index + 1] = faces.match(known.to(faces.device), references)
+                kept = faces.towards(matches[index : index + 1], kept.to(faces.device))
             face.copy_(kept[0].movedim(0, -1))
-        return io.NodeOutput(image)
+        return io.NodeOutput(image, lines_of({f"face {number}": match for number, match in enumerate(matches)}))
+
+
+def _check_estimates(estimate: Tensor, image: Tensor) -> None:
+    """Raise CLRFaceError unless these are the estimates of the pictures, or of one repetition of them."""
+    check_image(estimate, "estimate")
+    if estimate.shape[1:] != image.shape[1:] or not len(estimate) or len(image) % len(estimate):
+        raise CLRFaceError(
+            f"Expected estimates {tuple(image.shape)} as the latents decode to, got {tuple(estimate.shape)}: "
+            "connect those of the same 'IRN Init', or none."
+        )

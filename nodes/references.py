@@ -44,7 +44,7 @@ class ReferenceFaces(io.ComfyNode):
                     min=-1.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Cosine from which a reference counts as the same person.\nAt 0.36 one stranger in 50 "
+                    tooltip="Cosine from which a reference counts as the same person.\nAt 0.33 one stranger in 100 "
                     "passes. Higher is stricter; -1 takes all.",
                     advanced=True,
                 ),
@@ -75,7 +75,7 @@ class ReferenceFaces(io.ComfyNode):
                 References.Output(
                     "references",
                     display_name="references",
-                    tooltip="For 'Restore Faces' and 'Latent Refine Sampler'.\nThose find out which face takes which.",
+                    tooltip="For 'Restore Faces' and 'VQ Decode'.\nThose find out which face takes which.",
                 ),
                 io.Int.Output(
                     "count", display_name="count", tooltip="How many faces were found in all photos.\nNone is an error."

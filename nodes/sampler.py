@@ -10,9 +10,7 @@ from torch import Tensor
 
 from ..clrface_core.diffusion.refine import Sampling
 from ..clrface_core.diffusion.solvers import SOLVERS
-from ..clrface_core.references import Match
 from .progress import Progress, preview_of
-from .references import lines_of, matches_output, references_input
 from .tensors import blank, estimate_and_degraded, face_ids, latent_masks
 from .types import CATEGORY, model_input, seed_input
 from .upstream import check_upstream
@@ -106,13 +104,11 @@ class LatentRefineSampler(io.ComfyNode):
                     "mask",
                     optional=True,
                     tooltip="Where identity guidance may act.\nFrom 'Identity Mask'; without one the model's own is "
-                    "used.\nMatters only for a guidance scale above 0, and with references.",
+                    "used.\nMatters only for a guidance scale above 0.",
                 ),
-                references_input(),
             ],
             outputs=[
-                io.Latent.Output("latent", display_name="latent", tooltip="The refined latent.\nFor 'VQ Decode'."),
-                matches_output(),
+                io.Latent.Output("latent", display_name="latent", tooltip="The refined latent.\nFor 'VQ Decode'.")
             ],
         )
 
@@ -123,7 +119,6 @@ class LatentRefineSampler(io.ComfyNode):
         latent: dict[str, Any],
         batch_size: int,
         mask: Tensor | None = None,
-        references: Any = None,
         **sampling: Any,
     ) -> io.NodeOutput:
         check_upstream(cls.hidden)
@@ -131,31 +126,23 @@ class LatentRefineSampler(io.ComfyNode):
         z_i, z_d = estimate_and_degraded(latent, model.bundle.vq.config.embed_dim)
         ids = face_ids(latent, len(z_i))
         masks = None if mask is None else latent_masks(mask, z_i).expand(len(z_i), -1, -1, -1)
-        faces = model.faces(batch_size, guided=settings.guidance_scale > 0 or references is not None)
+        faces = model.faces(batch_size, guided=settings.guidance_scale > 0)
         progress = Progress(len(z_i) * settings.steps)
-        blind, matches = blank(*z_i.shape), [Match()] * len(z_i)
-        pulled = blank(*z_i.shape) if references is not None else blind
+        refined = blank(*z_i.shape)
 
         def work(part: slice) -> None:
-            start = z_i[part].to(faces.device)
-            matches[part] = faces.match(start, references)
-            where = None if masks is None else masks[part].to(faces.device)
-            z_0 = faces.refine(
-                start,
+            refined[part] = faces.refine(
+                z_i[part].to(faces.device),
                 z_d[part].to(faces.device),
                 settings,
-                mask=where,
+                mask=None if masks is None else masks[part].to(faces.device),
                 face_ids=ids[part],
                 callback=lambda event: progress.advance(len(z_i[part]), preview_of(faces, event["denoised"])),
-            )
-            blind[part] = z_0.to(blind)
-            pulled[part] = faces.towards_references(z_0, matches[part], where).to(pulled)
+            ).to(refined)
 
         faces.in_micro_batches(len(z_i), work)
-        each = [pulled, blind] if any(match.pulls for match in matches) else [pulled]
-        first, *others = (masked(z_i, refined, latent.get("noise_mask")) for refined in each)
-        told = lines_of({f"face {number}": match for number, match in enumerate(matches)})
-        return io.NodeOutput({**latent, "samples": torch.cat((first, z_d.to(first), *others), dim=1)}, told)
+        kept = masked(z_i, refined, latent.get("noise_mask"))
+        return io.NodeOutput({**latent, "samples": torch.cat((kept, z_d.to(kept)), dim=1)})
 
 
 def masked(start: Tensor, refined: Tensor, noise_mask: Tensor | None) -> Tensor:

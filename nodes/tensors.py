@@ -1,8 +1,7 @@
 """Pictures, masks and latents as ComfyUI passes them between nodes, and as the library takes them.
 
 A LATENT to be refined holds two in one, channel after channel: z_I, the estimate's, where the refinement starts, and
-z_d, the degraded face's, which it looks at. So whatever ComfyUI's latent nodes do to one, they do to the other. One
-that was pulled towards references holds a third, the face refined without them, which tells what they changed.
+z_d, the degraded face's, which it looks at. So whatever ComfyUI's latent nodes do to one, they do to the other.
 """
 
 from __future__ import annotations
@@ -151,18 +150,12 @@ def latents_of(latent: dict[str, Any], channels: int) -> Tensor:
 
     CLRFaceError for what is not finite, or of another model.
     """
-    return _samples(latent, (channels, 2 * channels, 3 * channels), "'VQ Encode' or 'IRN Init'")[:, :channels]
-
-
-def blind_of(latent: dict[str, Any], channels: int) -> Tensor | None:
-    """Of a LATENT pulled towards references, the latents (B,channels,h,w) refined without them; else None."""
-    z = latent["samples"]
-    return z[:, 2 * channels :].float() if z.shape[1] == 3 * channels else None
+    return _samples(latent, (channels, 2 * channels), "'VQ Encode' or 'IRN Init'")[:, :channels]
 
 
 def estimate_and_degraded(latent: dict[str, Any], channels: int) -> tuple[Tensor, Tensor]:
     """z_I and z_d (B,channels,h,w) of a LATENT to be refined, float32; CLRFaceError for one that does not hold both."""
-    z_i, z_d, *_ = _samples(latent, (2 * channels, 3 * channels), "'IRN Init'").split(channels, dim=1)
+    z_i, z_d = _samples(latent, (2 * channels,), "'IRN Init'").split(channels, dim=1)
     if min(z_i.shape[2:]) < LEAST_LATENT:
         size = f"{z_i.shape[3]}x{z_i.shape[2]}"
         raise CLRFaceError(

@@ -65,6 +65,12 @@ def test_the_target_is_the_mean_weighted_by_quality() -> None:
     torch.testing.assert_close(match.target, functional.normalize(first + 0.25 * second, dim=0))
 
 
+def test_what_is_compared_is_not_what_draws() -> None:
+    fine, coarse = at(0.0, 2), at(0.9)
+    [match] = References((Reference(fine, coarse=coarse),)).match(FACE)
+    assert match.cosine == pytest.approx(0.9) and torch.equal(match.target, fine)
+
+
 def test_each_face_has_its_own_references() -> None:
     anna, bert = torch.eye(4)[0], torch.eye(4)[1]
     matches = References((Reference(anna), Reference(bert))).match(torch.stack([bert, anna, torch.eye(4)[2]]))

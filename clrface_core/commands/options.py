@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SOLVERS = ("ddim", "dpmpp_2m")
 """The names in `diffusion.solvers.SOLVERS`, repeated so that --help need not load it (a test compares them)."""
 
-REFERENCE_THRESHOLD, REFERENCE_SCALE = 0.36, 2.0
+REFERENCE_THRESHOLD, REFERENCE_SCALE = 0.33, 2.0
 """`references.THRESHOLD` and `SCALE`, likewise."""
 
 REGIONS = ("crop", "face")

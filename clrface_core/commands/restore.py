@@ -360,11 +360,9 @@ def _restore_aligned(
     restorer: Restorer, settings: Settings, references: References | None, items: Iterable[Item], bar: tqdm
 ) -> Iterator[Outcome]:
     """Aligned faces, one after the other."""
-    import torch
-
     from ..photo import keep_tone
     from ..pipeline import aligned_crop, is_the_photos
-    from ..severity import SIDES, show
+    from ..severity import show
     from ..verdict import judge
 
     for _, photo in items:
@@ -373,10 +371,7 @@ def _restore_aligned(
             continue
         try:
             crop = aligned_crop(photo, restorer.faces.bundle.size)
-            degraded = torch.zeros(1, len(SIDES))
-            restored, [match] = restorer.faces.restore_matched(
-                crop[None], references, settings.sampling, severities=degraded
-            )
+            restored, [match], degraded = restorer.faces.restore_matched(crop[None], references, settings.sampling)
             [verdict] = judge(degraded[:, 0].tolist(), [0.0], [False], settings.blending)
             [shown] = show(crop[None], restored, [verdict.strength])
             result = replace(photo, rgb=keep_tone(crop, shown), alpha=None)

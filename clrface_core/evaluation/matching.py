@@ -16,6 +16,7 @@ from ..diffusion.refine import Sampling
 from ..faces.warp import resize
 from ..references import Match, References
 from ..restorer import FaceRestorer
+from .compared.outputs import OF_REFERENCES
 from .measure import TRUTH, Embeddings
 from .people import OWN, WHOSE, Album
 from .report.tables import Report
@@ -71,10 +72,9 @@ def _pairs(report: Report) -> list[tuple[str, str]]:
     """Each output with references, and the one that differs from it in nothing else."""
     found = []
     ours = {name: traits for name, traits in report.outputs.items() if "references" in traits and "model" not in traits}
-    of_references = ("references", "reference_count", "reference_scale", "any_match")
 
     def rest(traits: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in traits.items() if name not in of_references}
+        return {name: value for name, value in traits.items() if name not in OF_REFERENCES}
 
     for name, traits in ours.items():
         blind = [other for other, its in ours.items() if not its["references"] and rest(its) == rest(traits)]
@@ -173,7 +173,7 @@ def seconds_with_references(
     crop = resize(crop, faces.bundle.size, faces.bundle.size).clamp(0, 1)
 
     def known() -> None:
-        faces.embed_crops(crop[None])
+        faces.reference(crop, 1.0, crop.shape[-1], "photo")
 
     rows = []
     for number in steps:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import CLRFaceError
 from ..faces.detect import NetworkDetector, load_detector
-from ..references import Reference, quality_of
+from ..references import Reference
 from ..restorer import FaceRestorer
 from ..shards import StoredFace
 from .cases import Batch, fit, load
@@ -78,9 +78,7 @@ class Album:
     def _reference(self, faces: FaceRestorer, face: StoredFace) -> Reference:
         if face.key not in self._known:
             picture = load(face)
-            with torch.no_grad():
-                [embedding] = faces.embed(faces.encode(fit(picture)[None])).cpu()
-            self._known[face.key] = Reference(embedding, quality_of(picture, 1.0, picture.shape[1]), face.key)
+            self._known[face.key] = faces.reference(fit(picture), 1.0, picture.shape[1], face.key)
         return self._known[face.key]
 
     def turned(self, key: str) -> float | None:

@@ -137,7 +137,7 @@ def test_what_a_reference_costs_is_measured_in_turns(tiny_bundle: Bundle, monkey
     calls: list[str] = []
     clock = iter(range(100))
     monkeypatch.setattr("time.process_time", lambda: float(next(clock)))
-    monkeypatch.setattr(faces, "embed_crops", lambda crops: calls.append("photo"))
+    monkeypatch.setattr(faces, "reference", lambda *given: calls.append("photo"))
     monkeypatch.setattr(
         faces, "restore_matched", lambda crops, known, sampling: calls.append("with" if known else "blind")
     )

@@ -17,8 +17,8 @@ def chain(run: Run, model: Any, image: Tensor, **sampling: Any) -> tuple[Tensor,
     crops, alignment, _ = run("CLRFaceDetectAlign", image=image).args
     fidelity = {name: sampling.pop(name) for name in ("fidelity",) if name in sampling}
     latent, estimate, *_ = run("CLRFaceIRNInit", model=model, crops=crops, alignment=alignment).args
-    refined, _ = run("CLRFaceLatentRefineSampler", model=model, latent=latent, **sampling).args
-    (restored,) = run("CLRFaceVQDecode", model=model, latent=refined, estimate=estimate, **fidelity).args
+    (refined,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, **sampling).args
+    restored, _ = run("CLRFaceVQDecode", model=model, latent=refined, estimate=estimate, **fidelity).args
     return run("CLRFaceFacePaste", image=image, crops=restored, alignment=alignment).args
 
 
@@ -90,8 +90,8 @@ def test_empty_batches_of_others_pass_through_every_stage(run: Run, model: Any) 
     crops = torch.zeros(0, 64, 64, 3)
     latent, estimate, *_ = run("CLRFaceIRNInit", model=model, crops=crops).args
     (mask,) = run("CLRFaceIdentityMask", model=model, latent=latent).args
-    latent, _ = run("CLRFaceLatentRefineSampler", model=model, latent=latent, mask=mask, guidance_scale=1.0).args
-    (restored,) = run("CLRFaceVQDecode", model=model, latent=latent).args
+    (latent,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, mask=mask, guidance_scale=1.0).args
+    restored, _ = run("CLRFaceVQDecode", model=model, latent=latent).args
     assert estimate.shape == restored.shape == (0, 64, 64, 3) and mask.shape == (0, 16, 16)
     (encoded,) = run("CLRFaceVQEncode", model=model, image=crops).args
     assert encoded["samples"].shape == (0, 3, 16, 16)

@@ -59,7 +59,7 @@ def test_cores_euler_gives_what_our_sampler_gives(
 ) -> None:
     model, latent, positive = start
     z = latent["samples"]
-    ours, _ = run("CLRFaceLatentRefineSampler", model=model, latent=latent, steps=steps, seed=5).args
+    (ours,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, steps=steps, seed=5).args
     face_noise = part("clrface_core.diffusion.refine").face_noise
     noise = torch.cat([torch.stack([face_noise(z.shape[1:], seed=0, face_id=9)] * len(z))[:, C:]] * 2, 1)
     noise[:, :C] = torch.stack([face_noise((C, *z.shape[2:]), seed=5, face_id=i) for i in latent["batch_index"]])
@@ -145,7 +145,7 @@ def test_guidance_gives_what_our_sampler_gives(run: Run, start: Any, part: Calla
     results = []
     for masks in ({}, {"mask": painted}):
         settings = {"model": model, "latent": latent, "steps": steps, "seed": 5, "guidance_scale": 1.5, **masks}
-        ours, _ = run("CLRFaceLatentRefineSampler", **settings).args
+        (ours,) = run("CLRFaceLatentRefineSampler", **settings).args
         (guided,) = run("CLRFaceIdentityGuidance", core_model=patcher, guidance_scale=1.5, **masks).args
         assert guided is not patcher and "sampler_post_cfg_function" not in patcher.model_options
         [patch] = guided.model_options["sampler_post_cfg_function"]
@@ -156,7 +156,7 @@ def test_guidance_gives_what_our_sampler_gives(run: Run, start: Any, part: Calla
         # the gradient of a random network makes more of rounding than the network itself
         assert (theirs - ours["samples"]).abs().max() < 1e-3
         results.append(theirs)
-    plain, _ = run("CLRFaceLatentRefineSampler", model=model, latent=latent, steps=steps, seed=5).args
+    (plain,) = run("CLRFaceLatentRefineSampler", model=model, latent=latent, steps=steps, seed=5).args
     assert not torch.equal(results[0], results[1])
     assert all((each - plain["samples"]).abs().max() > 0.02 for each in results)
 

@@ -15,7 +15,7 @@ from ...faces.align import FFHQ_TEMPLATE_512
 from ...fidelity import keep_estimate
 from ...models.vq import VQModel
 from ...references import SCALE, THRESHOLD, Match, References
-from ...restorer import FaceRestorer, add_pull
+from ...restorer import FaceRestorer
 from ..cases import SIDE, Batch
 from ..people import OWN, WHOSE, Album
 
@@ -67,6 +67,10 @@ class Variant:
             )
 
 
+OF_REFERENCES = ("references", "reference_count", "reference_scale", "any_match")
+"""The fields of a variant that say which references there are and what they do."""
+
+
 class ModelOutputs:
     """The outputs of one model. What several of them need of a batch is computed once, and kept until the next."""
 
@@ -94,8 +98,9 @@ class ModelOutputs:
         """The variant's restored faces."""
         if not variant.references:
             return keep_estimate(self._decoded(batch, variant), self.estimate(batch), variant.fidelity)
-        blind = replace(variant, references="")
-        return add_pull(self.restore(batch, blind), self._decoded(batch, blind), self._decoded(batch, variant))
+        plain = Variant()
+        rest = {name: getattr(plain, name) for name in OF_REFERENCES}
+        return self.faces.towards(self._matches(batch, variant), self.restore(batch, replace(variant, **rest)))
 
     def _decoded(self, batch: Batch, variant: Variant) -> Tensor:
         """Before the estimate's coarse part is kept."""
@@ -133,7 +138,7 @@ class ModelOutputs:
     def _latent(self, batch: Batch, variant: Variant) -> Tensor:
         """z_0 before quantisation: the same with and without it, and without guidance whatever the mask."""
         mask_matters = variant.mask if variant.guidance_scale else "none"
-        key = (variant.steps, variant.guidance_scale, variant.start, mask_matters, *_referred(variant))
+        key = (variant.steps, variant.guidance_scale, variant.start, mask_matters)
         return self._once(batch, key, lambda: self._refine(batch, variant))
 
     def _refine(self, batch: Batch, variant: Variant) -> Tensor:
@@ -142,15 +147,14 @@ class ModelOutputs:
         denoise = 1.0 if variant.start == "noise" else None
         sampling = Sampling(variant.steps, self.solver, denoise, variant.guidance_scale, self.seed)
         mask = self._mask(batch, variant.mask) if variant.guidance_scale else None
-        matches = self._matches(batch, z_i, variant) if variant.references else []
-        return self.faces.refine(z_i, z_d, sampling, matches=matches, mask=mask, face_ids=batch.numbers)
+        return self.faces.refine(z_i, z_d, sampling, mask=mask, face_ids=batch.numbers)
 
-    def _matches(self, batch: Batch, z_i: Tensor, variant: Variant) -> list[Match]:
+    def _matches(self, batch: Batch, variant: Variant) -> list[Match]:
         """Each face with the references of its own person, or of a stranger; with none of them where there are none."""
         if self.album is None:
             raise CLRFaceError("Expected an album for a variant with references, got none: give the people's photos.")
         threshold = -1.0 if variant.any_match else THRESHOLD
-        seen = self._once(batch, "embedded", lambda: self.faces.embed(z_i))
+        seen = self._once(batch, "embedded", lambda: self.faces.embed_coarse(self.estimate(batch)))
         matches = []
         for case, embedding in zip(batch.cases, seen.split(1), strict=True):
             photos = self.album.references(
@@ -161,13 +165,6 @@ class ModelOutputs:
             if not variant.any_match:
                 self.matches[variant.references, variant.reference_count, case.face.key] = match
         return matches
-
-
-def _referred(variant: Variant) -> tuple[Any, ...]:
-    """What of the references changes the outcome."""
-    if not variant.references:
-        return ()
-    return (variant.references, variant.reference_count, variant.reference_scale, variant.any_match)
 
 
 class Autoencoder:
