@@ -68,7 +68,7 @@ def test_the_target_is_the_mean_weighted_by_quality() -> None:
 def test_what_is_compared_is_not_what_draws() -> None:
     fine, coarse = at(0.0, 2), at(0.9)
     [match] = References((Reference(fine, coarse=coarse),)).match(FACE)
-    assert match.cosine == pytest.approx(0.9) and torch.equal(match.target, fine)
+    assert match.cosine == pytest.approx(0.9) and match.target is not None and torch.equal(match.target, fine)
 
 
 def test_each_face_has_its_own_references() -> None:

@@ -106,13 +106,13 @@ def _fine(spectrum: Tensor) -> Tensor:
     return spectrum[0][_order(spectrum) >= STRUCTURE].mean()
 
 
-def make_grain(spectrum: Tensor, height: int, width: int, *, face_id: int) -> Tensor:
+def make_grain(spectrum: Tensor, height: int, width: int, *, seed: int, face_id: int) -> Tensor:
     """Grain (3,height,width) RGB of this spectrum (3,s,s), with mean 0: a function of its arguments alone.
 
     At most FIELD pixels a side: it may be repeated without a seam.
     """
     height, width = min(height, FIELD), min(width, FIELD)
-    digest = hashlib.blake2b(f"grain/{int(face_id)}".encode(), digest_size=4).digest()
+    digest = hashlib.blake2b(f"grain/{int(seed)}/{int(face_id)}".encode(), digest_size=4).digest()
     generator = torch.Generator("cpu").manual_seed(int.from_bytes(digest, "little"))
     white = torch.randn(3, height, width, generator=generator)
     response = _between(spectrum.cpu().clamp(min=0).sqrt(), torch.fft.fftfreq(height), torch.fft.rfftfreq(width))

@@ -98,6 +98,7 @@ def paste_faces(
     region_mask: Tensor | None = None,
     strengths: Sequence[float] | None = None,
     ids: Sequence[int] | None = None,
+    seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Put every crop back where `align_faces` cut it out.
 
@@ -105,7 +106,7 @@ def paste_faces(
     crops: (N,3,S,S), or N tensors (3,S,S) of their own sizes; any S, any device: they are moved one by one.
     region_mask: (1,H,W) or (H,W) in [0,1], multiplied into the blend.
     strengths: how much of each crop shows, in [0,1] and multiplied into the blend likewise; all of it by default.
-    ids: a face's grain depends on its id only; its place among the crops by default.
+    ids, seed: a face's grain depends on its id (its place among the crops by default) and on this seed only.
 
     Returns the new picture (3,H,W), same dtype and device, and the blend mask (1,H,W) float32 in [0,1]. Where
     the mask is 0, pixels keep their exact value. Where faces overlap, each pixel comes mostly from the face
@@ -124,7 +125,7 @@ def paste_faces(
     if blending.grain:
         keys = range(len(faces)) if ids is None else ids
         faces = [
-            replace(face, grain=_grain(image, face, blending.grain, face_id))
+            replace(face, grain=_grain(image, face, blending.grain, seed, face_id))
             for face, face_id in zip(faces, keys, strict=True)
         ]
     result, mask = image.clone(), image.new_zeros(1, height, width, dtype=torch.float32)
@@ -230,7 +231,7 @@ def _color_difference(image: Tensor, patch: Tensor, alignment: Alignment) -> Ten
     return F.interpolate(difference[None], patch.shape[-2:], mode="bicubic", align_corners=False)[0]
 
 
-def _grain(image: Tensor, face: _Placed, share: float, face_id: int) -> Tensor | None:
+def _grain(image: Tensor, face: _Placed, share: float, seed: int, face_id: int) -> Tensor | None:
     """New grain for a face, where it has lost what the photo has."""
     left, top, right, bottom = face.box
     block = block_for(1 / (512 * stretch(face.to_unit)))
@@ -250,7 +251,7 @@ def _grain(image: Tensor, face: _Placed, share: float, face_id: int) -> Tensor |
     if spectrum is None:
         return None
     # What is added shows with the face's strength.
-    field = make_grain(spectrum, bottom - top, right - left, face_id=face_id)
+    field = make_grain(spectrum, bottom - top, right - left, seed=seed, face_id=face_id)
     return (field * (share / face.strength)).to(image.device)
 
 

@@ -72,25 +72,26 @@ def test_nothing_lost_nothing_made() -> None:
 def test_made_grain_has_the_spectrum_asked_for() -> None:
     falling = SIGMA**2 * torch.exp(-torch.arange(8) / 8.0)
     spectrum = (falling[:, None] * falling / SIGMA**2).expand(3, 8, 8) * torch.tensor([1, 0.3, 0.1])[:, None, None]
-    grain = make_grain(spectrum, 1024, 1024, face_id=0)
+    grain = make_grain(spectrum, 1024, 1024, seed=0, face_id=0)
     found = power(grain.unfold(1, 8, 8).unfold(2, 8, 8).flatten(1, 2).movedim(0, 1)).mean(0)
     # The cosines of a block are no sharp bands: what falls steeply leaks a little into the finer ones.
     torch.testing.assert_close(found[:, 1:7, 1:7], spectrum[:, 1:7, 1:7], rtol=0.25, atol=0)
     assert float(found[:, 1:7, 1:7].mean()) == pytest.approx(float(spectrum[:, 1:7, 1:7].mean()), rel=0.15)
 
 
-def test_grain_depends_on_the_face_and_on_nothing_else() -> None:
+def test_grain_depends_on_seed_and_face_and_on_nothing_else() -> None:
     spectrum = torch.ones(3, 8, 8)
-    first = make_grain(spectrum, 40, 50, face_id=2)
+    first = make_grain(spectrum, 40, 50, seed=1, face_id=2)
     torch.rand(3)
-    assert torch.equal(first, make_grain(spectrum, 40, 50, face_id=2))
-    assert not torch.equal(first, make_grain(spectrum, 40, 50, face_id=3))
+    assert torch.equal(first, make_grain(spectrum, 40, 50, seed=1, face_id=2))
+    for seed, face_id in ((2, 2), (1, 3)):
+        assert not torch.equal(first, make_grain(spectrum, 40, 50, seed=seed, face_id=face_id))
 
 
 def test_a_grey_spectrum_makes_grey_grain() -> None:
     spectrum = torch.zeros(3, 8, 8)
     spectrum[0] = 1
-    grain = make_grain(spectrum, 64, 64, face_id=0)
+    grain = make_grain(spectrum, 64, 64, seed=0, face_id=0)
     assert float((grain - grain[:1]).abs().max()) < 1e-5
     assert float(grain.std()) > 0.5
 
