@@ -99,7 +99,9 @@ def test_its_commands_are_ours_and_parse(path: Path) -> None:
     for words in commands(path):
         arguments = ours(words)
         if arguments is not None:
-            _parses([word for word in arguments if word != "..."], complete="..." not in words)
+            # Whether a store can be opened depends on what is installed; the command does not.
+            plain = [word.replace("s3://", "memory://") for word in arguments if word != "..."]
+            _parses(plain, complete="..." not in words)
         elif words[1:2] == ["-m"] and words[2].split(".")[0] in ("tools", "benchmarks"):
             module = ROOT / Path(*words[2].split("."))
             assert module.with_suffix(".py").is_file() or (module / "__main__.py").is_file(), words

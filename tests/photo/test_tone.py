@@ -89,7 +89,7 @@ def test_any_dtype_and_size(scene: Image.Image) -> None:
     half = torch.rand(3, 30, 40).half()
     result = keep_tone(original, half)
     assert result.dtype == torch.float16 and result.shape == half.shape and torch.equal(result[0], result[1])
-    assert keep_tone(torch.full((3, 1, 1), 0.5), torch.rand(3, 1, 1)).std() == 0
+    assert keep_tone(torch.full((3, 1, 1), 0.5), torch.rand(3, 1, 1)).unique().numel() == 1
     broken = torch.full((3, 4, 4), torch.nan)
     assert keep_tone(original, broken) is broken
 
