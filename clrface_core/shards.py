@@ -50,6 +50,11 @@ class StoredFace:
         return prefix if dash else "faces"
 
     @property
+    def person(self) -> str:
+        """The key up to the last "-": `q-anna-1` and `q-anna-2` are of one person."""
+        return self.key.rpartition("-")[0]
+
+    @property
     def place(self) -> str:
         """The path, and the member of a shard."""
         return f"{self.path} ({self.member})" if self.member else str(self.path)

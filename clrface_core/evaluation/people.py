@@ -22,11 +22,6 @@ SURELY = 0.6
 """Least score of a face in a picture that is known to show one."""
 
 
-def person_of(face: StoredFace) -> str:
-    """The key up to the last "-": `q-anna-1` and `q-anna-2` are of one person."""
-    return face.key.rpartition("-")[0]
-
-
 class Album:
     """The photos of people by name: the first of each is to be restored, the others refer; each is looked at once."""
 
@@ -34,7 +29,7 @@ class Album:
         """faces: CLRFaceError unless they are of two people at least, with two photos of each."""
         self._photos: dict[str, list[StoredFace]] = {}
         for face in sorted(faces, key=lambda face: face.key):
-            self._photos.setdefault(person_of(face), []).append(face)
+            self._photos.setdefault(face.person, []).append(face)
         alone = sorted(name for name, photos in self._photos.items() if len(photos) < 2)
         if alone or len(self._photos) < 2:
             raise CLRFaceError(

@@ -14,17 +14,12 @@ from ..picture import FACE_SIZE
 from ..shards import StoredFace
 
 
-def person_of(face: StoredFace) -> str:
-    """The key up to the last "-": `q-anna-1` and `q-anna-2` are of one person."""
-    return face.key.rpartition("-")[0]
-
-
 def mates(faces: list[StoredFace]) -> dict[int, list[int]]:
     """For each picture of which there is another of the person, where those lie in `faces`."""
     people: dict[str, list[int]] = {}
     for index, face in enumerate(faces):
         if face.key.count("-") >= 2:
-            people.setdefault(person_of(face), []).append(index)
+            people.setdefault(face.person, []).append(index)
     return {
         index: [other for other in photos if other != index]
         for photos in people.values()

@@ -15,7 +15,7 @@ from clrface_core.evaluation.compared.plan import referred
 from clrface_core.evaluation.matching import reference_tables, seconds_with_references
 from clrface_core.evaluation.measure import TRUTH
 from clrface_core.evaluation.metrics.metric import Column
-from clrface_core.evaluation.people import OWN, STRANGER, Album, person_of, turn
+from clrface_core.evaluation.people import OWN, STRANGER, Album, turn
 from clrface_core.evaluation.report.references import reference_lines
 from clrface_core.evaluation.report.tables import Report
 from clrface_core.models.bundle import Bundle
@@ -38,7 +38,7 @@ def test_whose_photos_are_whose() -> None:
     assert [face.key for face in album.others("q-b-1", own=False)] == ["q-a-3"], "as many as of one's own"
     assert album.truths() == ["q-a-1", "q-b-1"] and album.truths(1) == ["q-a-1"]
     assert [album.having(count) for count in (1, 2, 3)] == [2, 1, 0]
-    assert person_of(named("q-old-anna-a")[0]) == "q-old-anna"
+    assert named("q-old-anna-a")[0].person == "q-old-anna"
 
 
 def test_a_turned_head_has_its_nose_beside_the_middle_of_its_eyes() -> None:
