@@ -274,7 +274,7 @@ def test_pictures_to_drop_hold_the_graphs_of_today(tools: Any) -> None:
     assert sorted(pictures.PICTURES.glob("graph-*.png")) == sorted(pictures.picture_of(graph) for graph in graphs)
     for graph in graphs:
         with Image.open(pictures.picture_of(graph)) as picture:
-            held = picture.text["workflow"]  # type: ignore[attr-defined]
+            held = picture.info["workflow"]
         assert json.loads(held) == json.loads(text_of(graph)), "run python -m tools.pictures graphs"
     small = [path for path in pictures.PICTURES.iterdir() if path.is_file()]
     assert sum(path.stat().st_size for path in small) < 1_500_000
