@@ -39,10 +39,9 @@ class IRNStage(Stage):
             )
 
     def dataset(self, shards: FaceShards, seed: int) -> Steps:
-        size, s = self.bundle.size, self.settings
-        shares = {name: s.get(name, 0.0) for name in ("mild", "worn", "clean")}
+        size, shares = self.bundle.size, self._shares("mild", "worn", "clean")
         if self.doors:
-            shares |= {name: s.get(name, 0.0) for name in ("references", "strangers")}
+            shares |= self._shares("references", "strangers")
         return self._data(Pairs, shards, seed, side=size // self.bundle.irn.config.reduce, size=size, **shares)
 
     def _restore(self, network: Any, batch: Terms, generator: torch.Generator) -> Tensor:

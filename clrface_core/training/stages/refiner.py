@@ -51,8 +51,8 @@ class RefinerStage(Stage):
         self.schedule = schedule_named(self.config.schedule)
 
     def dataset(self, shards: FaceShards, seed: int) -> Steps:
-        size, mild = self.bundle.size, self.settings.get("mild", 0.0)
-        return self._data(Pairs, shards, seed, side=size, size=size, mild=mild, enlarge=True)
+        size, shares = self.bundle.size, self._shares("mild", "worn", "clean")
+        return self._data(Pairs, shards, seed, side=size, size=size, enlarge=True, **shares)
 
     @torch.no_grad()
     def _encoded(self, *faces: Tensor) -> tuple[Tensor, ...]:

@@ -70,6 +70,10 @@ class Stage:
         s = self.settings
         return kind(shards, s["mix"], s["batch"], seed, Augmentation(**s.get("augmentation", {})), **kwargs)
 
+    def _shares(self, *names: str) -> dict[str, float]:
+        """Some shares of the draws in the settings; what is not named there is 0."""
+        return {name: self.settings.get(name, 0.0) for name in names}
+
     def _weighted(self, terms: dict[str, Callable[[], Tensor]]) -> Terms:
         """Each term times its weight in the settings; a term of weight 0 is not even computed."""
         weights = self.settings["weights"]
