@@ -30,7 +30,7 @@ def detection_inputs() -> list[io.Input]:
             "detector",
             options=available(),
             default="yunet",
-            tooltip="Which network looks for faces.\nyunet comes along; facexlib's are offered where their weights lie "
+            tooltip="Which network looks for faces.\nyunet is included; facexlib's are offered where their weights lie "
             "in models/facedetection.",
             advanced=True,
         ),

@@ -1,4 +1,4 @@
-"""The detectors that there are weights for: the one that comes along, and facexlib's in ComfyUI's model folders."""
+"""The detectors that there are weights for: the one that is included, and facexlib's in ComfyUI's model folders."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def available() -> list[str]:
 
 
 def file_of(name: str) -> str | None:
-    """The file that a detector needs, by facexlib's name; None for the one that comes along."""
+    """The file that a detector needs, by facexlib's name; None for the one that is included."""
     return FILES.get(name.removeprefix("retinaface_"))
 
 

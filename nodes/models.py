@@ -42,7 +42,7 @@ class LoadModel(io.ComfyNode):
             node_id="CLRFaceLoadModel",
             display_name="Load CLR-Face Model",
             category=CATEGORY,
-            description="Loads the networks that restore faces.\nOne file holds all of them; a first one comes along.",
+            description="Loads the networks that restore faces.\nOne file holds all of them; one is included.",
             search_aliases=["face restore model", "load face restore", "codeformer", "gfpgan"],
             inputs=[
                 io.Combo.Input(

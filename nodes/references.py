@@ -61,7 +61,7 @@ class ReferenceFaces(io.ComfyNode):
                     "detector",
                     options=available(),
                     default="yunet",
-                    tooltip="Which network looks for faces.\nyunet comes along; the others are facexlib's, where its "
+                    tooltip="Which network looks for faces.\nyunet is included; the others are facexlib's, where its "
                     "weights are.",
                     advanced=True,
                 ),

@@ -85,7 +85,7 @@ def main() -> int:
     parser.add_argument("--photos", type=int, default=1000)
     parser.add_argument("--side", type=int, default=128, help="of the photos, in pixels (128)")
     parser.add_argument("--check", type=int, default=20, help="results to compare with single runs (20)")
-    parser.add_argument("--model", help="a bundle in place of the one that comes along")
+    parser.add_argument("--model", help="a bundle in place of the one that is included")
     args = parser.parse_args()
     torch.set_num_threads(1)  # a process that is forked has none of the others
     options = ["--device", "cpu", "--dtype", "float32", *(["--model", args.model] if args.model else [])]

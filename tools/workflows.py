@@ -331,7 +331,7 @@ def _check(node: str, name: str, value: Any, options: dict[str, Any]) -> None:
 
 
 PHOTO = "grace-hopper.jpg"
-HINT = "The sample pictures come along, and are put into ComfyUI's folder *input* when this graph is opened."
+HINT = "The sample pictures are included, and are put into ComfyUI's folder *input* when this graph is opened."
 
 
 def one_node() -> Graph:
@@ -416,7 +416,7 @@ def between() -> Graph:
     graph.add(
         NOTE, (0, 5.5),
         text="**Restore between two upscalers**: the photo is doubled, its faces restored at that size, and the whole "
-        "brought to the size that is wanted. *Upscale Image (using Model)* fits in place of the first. The faces keep "
+        "brought to the size that is wanted. *Upscale Image (using Model)* fits instead of the first. The faces keep "
         f"what the photo shows beyond 512 px.\n\n{HINT}",
     )  # fmt: skip
     photo = graph.add("LoadImage", (0, 0), image=PHOTO)
@@ -495,7 +495,7 @@ def ksampler() -> Graph:
     graph = Graph("7 Restore with KSampler")
     graph.add(
         NOTE, (0, 8),
-        text="**Restore with KSampler**: ComfyUI's own sampler in place of *Latent Refine Sampler*. Any sampler and "
+        text="**Restore with KSampler**: ComfyUI's own sampler instead of *Latent Refine Sampler*. Any sampler and "
         "scheduler works; a denoise of 0.5 is what the bundled model was trained for, and cfg stays at 1.\n\n" + HINT,
     )  # fmt: skip
     photo = graph.add("LoadImage", (0, 2.5), image=PHOTO)
