@@ -6,7 +6,7 @@ python core_samplers.py COMFYUI CHECKOUT
 import itertools
 import json
 
-from inside import opened, part, run  # first: it makes ComfyUI's modules importable  # isort: skip
+from inside import SAMPLERS, SCHEDULERS, opened, part, run  # first: it makes ComfyUI's modules importable  # isort: skip
 
 import comfy.sample
 import comfy.samplers
@@ -17,19 +17,6 @@ from comfy_extras import nodes_custom_sampler as custom
 
 nodes = part("nodes")
 
-SAMPLERS = [
-    "euler",
-    "euler_ancestral",
-    "heun",
-    "dpm_2",
-    "dpmpp_2m",
-    "dpmpp_sde",
-    "dpmpp_2m_sde",
-    "uni_pc",
-    "lcm",
-    "ddim",
-]
-SCHEDULERS = ["simple", "karras", "sgm_uniform"]
 
 
 def restored(latent):

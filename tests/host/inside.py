@@ -25,6 +25,21 @@ from PIL import Image  # noqa: E402
 
 part = importlib.import_module
 
+SAMPLERS = [
+    "euler",
+    "euler_ancestral",
+    "heun",
+    "dpm_2",
+    "dpmpp_2m",
+    "dpmpp_sde",
+    "dpmpp_2m_sde",
+    "uni_pc",
+    "lcm",
+    "ddim",
+]
+SCHEDULERS = ["simple", "karras", "sgm_uniform"]
+"""Those of core that the tests and the table try."""
+
 
 def _loaded() -> dict[str, Any]:
     spec = importlib.util.spec_from_file_location(

@@ -12,23 +12,10 @@ import json
 import sys
 from pathlib import Path
 
-from inside import ARGUMENTS, part, run  # first: it makes ComfyUI's modules importable  # isort: skip
+from inside import ARGUMENTS, SAMPLERS, SCHEDULERS, part, run  # first: it makes ComfyUI's modules importable  # isort: skip
 
 import torch
 
-SAMPLERS = [
-    "euler",
-    "euler_ancestral",
-    "heun",
-    "dpm_2",
-    "dpmpp_2m",
-    "dpmpp_sde",
-    "dpmpp_2m_sde",
-    "uni_pc",
-    "lcm",
-    "ddim",
-]
-SCHEDULERS = ["simple", "karras", "sgm_uniform"]
 STEPS = [4, 10]
 
 FACES, WEIGHTS, *REST = ARGUMENTS
