@@ -22,7 +22,7 @@ def full(results: dict[str, Any]) -> str:
     machine = results["machine"]
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
     parts = [
-        f"On {machine['cpu']}{gpu}, {machine['threads']} threads, torch {machine['torch']}; {_clock(results)}; "
+        f"On {machine['cpu']}{gpu}, {_threads(machine)}, torch {machine['torch']}; {_clock(results)}; "
         f"medians of up to {results['repeats']} runs that took turns. The others are timed for their forward pass "
         "at 512 px (Real-ESRGAN: 128 to 512 px); ours is one aligned face, and end to end where it says so: "
         "detect, align, restore, paste.",
@@ -50,9 +50,13 @@ def _growth(results: dict[str, Any]) -> str:
     )
 
 
+def _threads(machine: dict[str, Any]) -> str:
+    return f"{machine['threads']} thread{'s' * (machine['threads'] != 1)}"
+
+
 def _clock(results: dict[str, Any]) -> str:
     busy = results.get("clock") == "processor"
-    return "seconds of the processor, all threads together" if busy else "seconds by the clock"
+    return "seconds of the processor" if busy else "seconds by the clock"
 
 
 SHOWN = (
@@ -84,7 +88,7 @@ def short(results: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             table(["one face, float32", "seconds", "of CodeFormer", "M parameters", "peak GB"], cells),
-            f"On {machine['cpu']}, {machine['threads']} threads, no GPU; {_clock(results)}. CLR-Face from photo to "
+            f"On {machine['cpu']}, {_threads(machine)}, no GPU; {_clock(results)}. CLR-Face from photo to "
             "photo, the others one forward pass at 512 px, all on the same machine, taking turns: more in "
             "[docs/benchmarks.md](docs/benchmarks.md).",
         ]
@@ -93,6 +97,11 @@ def short(results: dict[str, Any]) -> str:
 
 def _named(name: str) -> str:
     return f"**CLR-Face**, {name[3:].removesuffix(', end to end')}" if name.startswith("s, ") else name
+
+
+def _titled(name: str) -> str:
+    """`s` is the bundled model."""
+    return f"CLR-Face, {name[3:]}" if name.startswith("s, ") else name
 
 
 PEERS = ("CodeFormer", "RestoreFormer", "GFPGAN")
@@ -105,7 +114,7 @@ def _ratios(row: dict[str, Any]) -> list[str]:
 def _weighed(rows: Sequence[dict[str, Any]]) -> str:
     cells = [
         [
-            row["name"],
+            _titled(row["name"]),
             f"{row['seconds']:.2f}",
             *_ratios(row),
             f"{row['gmac']:.0f}",
@@ -126,7 +135,7 @@ def _timed(results: dict[str, Any]) -> str:
         if row["name"] in theirs and row["name"] not in row["of"]:
             of = {peer: row["seconds"] / theirs[peer] for peer in PEERS}
             rows.append({**row, "name": f"{row['name']}, in float32", "of": of})
-    cells = [[row["name"], f"{row['seconds']:.2f}", *_ratios(row)] for row in rows]
+    cells = [[_titled(row["name"]), f"{row['seconds']:.2f}", *_ratios(row)] for row in rows]
     return table(["", "seconds", *(f"of {peer}" for peer in PEERS)], cells)
 
 

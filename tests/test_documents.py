@@ -244,8 +244,6 @@ def test_the_figures_are_those_of_the_report(tools: Any) -> None:
     import hashlib
 
     report, marked = tools("report"), tools("marked")
-    if not (report.REPORT / "report.json").is_file():
-        pytest.skip("no report of the bundled model yet: python -m tools.report makes it")
     for path, (name, expected) in report.parts().items():
         assert marked.part(text_of(path), name) == expected.strip("\n"), f"{named(path)}: run python -m tools.report"
     model = default_bundle_path()
@@ -260,8 +258,6 @@ def test_the_figures_are_those_of_the_report(tools: Any) -> None:
 
 def test_the_speeds_are_those_measured(tools: Any) -> None:
     bench, marked = tools("benchmarks.report"), tools("marked")
-    if not bench.RESULTS.is_file():
-        pytest.skip("no benchmarks of the bundled model yet: python -m benchmarks makes them")
     results = json.loads(text_of(bench.RESULTS))
     assert marked.part(text_of(README), "speed") == bench.short(results).strip("\n"), "run python -m benchmarks.report"
     page = text_of(ROOT / "docs" / "benchmarks.md")
