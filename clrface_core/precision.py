@@ -77,5 +77,6 @@ def ran_out_of_memory(error: BaseException) -> bool:
     """Whether this is how torch, or a library below it, says that memory ran out; on a CPU that has no type."""
     said = str(error).lower()
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
-        words in said for words in ("out of memory", "not enough memory", "could not create a primitive")
+        words in said
+        for words in ("out of memory", "not enough memory", "can't allocate memory", "could not create a primitive")
     )

@@ -14,6 +14,7 @@ import io
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,6 +66,10 @@ class Bench:
         assert ended.status == 0, ended.said
         self.expected = {path.name: path.read_bytes() for path in (folder / "undisturbed").iterdir()}
         assert len(self.expected) == pictures
+
+    def copied_inputs(self, name: str) -> Path:
+        """The same inputs in a folder of that name, to do harm to."""
+        return shutil.copytree(self.inputs, self.folder / name)
 
     def run(
         self,
@@ -194,10 +199,7 @@ def read_only(bench: Bench) -> str:
 
 def vanishing(bench: Bench) -> str:
     """Inputs that are deleted while the first ones are done."""
-    inputs, output = bench.folder / "vanishing in", bench.folder / "vanishing"
-    inputs.mkdir()
-    for path in bench.inputs.iterdir():
-        (inputs / path.name).write_bytes(path.read_bytes())
+    inputs, output = bench.copied_inputs("vanishing in"), bench.folder / "vanishing"
     last = sorted(inputs.iterdir())[-3:]
 
     def delete(process: int) -> None:
@@ -231,10 +233,7 @@ def not_finite(bench: Bench) -> str:
 
 def out_of_memory(bench: Bench) -> str:
     """One picture too large for what memory is left."""
-    inputs, output = bench.folder / "large in", bench.folder / "large"
-    inputs.mkdir()
-    for path in bench.inputs.iterdir():
-        (inputs / path.name).write_bytes(path.read_bytes())
+    inputs, output = bench.copied_inputs("large in"), bench.folder / "large"
     large = np.random.default_rng(0).integers(0, 256, (3500, 3500, 3), dtype=np.uint8)
     Image.fromarray(large).save(inputs / "large.png", compress_level=0)
 

@@ -19,6 +19,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR", "IMAGECOMPARE"}
+DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 CONTROL = {"fixed", "increment", "decrement", "randomize"}
 NOTE = "MarkdownNote"
 COLUMN, ROW, WIDTH = 420, 90, 330
@@ -71,13 +72,27 @@ class Graph:
 
 
 def inputs_of(definition: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], bool]]:
-    """Name, type, options and whether it is a widget, of every input in the order of the front-end."""
+    """Name, type, options and whether it is a widget, of every input in the order of the front-end.
+
+    A choice that brings further inputs along stands for its first option, with what that one brings.
+    """
+    return _inputs(definition["input"], "")
+
+
+def _inputs(groups: dict[str, Any], before: str) -> Iterator[tuple[str, str, dict[str, Any], bool]]:
     for group in ("required", "optional"):
-        for name, (kind, *rest) in definition["input"].get(group, {}).items():
+        for name, (kind, *rest) in groups.get(group, {}).items():
             options = rest[0] if rest else {}
+            if options.get("hidden"):
+                continue
             if isinstance(kind, list):
                 kind, options = "COMBO", {**options, "options": kind}
-            yield name, kind, options, kind in WIDGETS and not options.get("forceInput")
+            brings = {}
+            if kind == DYNAMIC:
+                brings = options["options"][0]["inputs"]
+                kind, options = "COMBO", {**options, "options": [each["key"] for each in options["options"]]}
+            yield before + name, kind, options, kind in WIDGETS and not options.get("forceInput")
+            yield from _inputs(brings, f"{before}{name}.")
 
 
 def widgets_of(definition: dict[str, Any]) -> list[str | None]:

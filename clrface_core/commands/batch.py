@@ -37,6 +37,7 @@ from ..photo import (
     write_photo,
 )
 from ..photo.opening import shown
+from ..precision import ran_out_of_memory
 from ..storage import is_remote, make_folder, plain_errors
 from .console import complain, say
 from .files import Job, Output
@@ -235,9 +236,11 @@ def _reading(photos: Iterator[Photo]) -> Iterator[Photo]:
     """The pictures; an error that is not in words yet, in words."""
     try:
         yield from photos
-    except (CLRFaceError, MemoryError, OSError):
+    except (CLRFaceError, OSError):
         raise
-    except Exception as error:  # whatever a reader trips over is the file's fault and ends none of the other jobs
+    except Exception as error:  # whatever else a reader trips over is the file's fault and ends none of the other jobs
+        if ran_out_of_memory(error):
+            raise
         raise CLRFaceError(f"Expected a whole picture, got a damaged one ({type(error).__name__}: {error}).") from error
 
 
@@ -281,8 +284,6 @@ def _is_cut_short(target: Path) -> bool:
 
 def sentence_of(error: Exception) -> str:
     """The error for the user; what is no fault of input, disk or memory is a bug and goes on as it is."""
-    from ..precision import ran_out_of_memory
-
     if isinstance(error, CLRFaceError):
         return str(error)
     if isinstance(error, OSError):

@@ -285,6 +285,8 @@ def test_a_reader_that_fails_in_any_way_ends_one_job_and_a_bug_ends_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def reader(name: str, data: bytes) -> Any:
+        if str(name).endswith("large.png"):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 147000000 bytes")
         raise ZeroDivisionError("in a decoder")
 
     def broken(items: Any, bar: Any) -> Any:
@@ -293,18 +295,20 @@ def test_a_reader_that_fails_in_any_way_ends_one_job_and_a_bug_ends_all(
     def same(items: Any, bar: Any) -> Any:
         return (photo if isinstance(photo, Exception) else (photo, {}) for _, photo in items)
 
-    jobs = plan([picture(tmp_path / "a.png"), tmp_path / "none.png"], tmp_path / "out")
+    jobs = plan([picture(tmp_path / "a.png"), tmp_path / "none.png", picture(tmp_path / "large.png")], tmp_path / "out")
     work = Batch("testing", Output(), {}, quiet=True, chatty=False)
     with pytest.raises(AttributeError):
         run_jobs(jobs, broken, work)
     monkeypatch.setattr(batch_module, "photo_of_file", reader)
     records = run_jobs(jobs, same, work)
     assert "ZeroDivisionError" in records[0]["error"] and "found nothing" in records[1]["error"]
+    assert "fit into memory" in records[2]["error"], "which is no damage"
 
 
 def test_memory_has_many_words() -> None:
-    for error in (MemoryError(), RuntimeError("CUDA out of memory"), RuntimeError("could not create a primitive")):
-        assert ran_out_of_memory(error)
+    for said in ("CUDA out of memory", "DefaultCPUAllocator: can't allocate memory", "could not create a primitive"):
+        assert ran_out_of_memory(RuntimeError(said))
+    assert ran_out_of_memory(MemoryError())
     assert not ran_out_of_memory(RuntimeError("shapes differ"))
 
 
