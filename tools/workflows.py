@@ -83,8 +83,6 @@ def _inputs(groups: dict[str, Any], before: str) -> Iterator[tuple[str, str, dic
     for group in ("required", "optional"):
         for name, (kind, *rest) in groups.get(group, {}).items():
             options = rest[0] if rest else {}
-            if options.get("hidden"):
-                continue
             if isinstance(kind, list):
                 kind, options = "COMBO", {**options, "options": kind}
             brings = {}

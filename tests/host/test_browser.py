@@ -75,7 +75,7 @@ class Front:
         page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
         page.get_by_text("clr-face", exact=True).first.click()
         thumbnails = "[...document.querySelectorAll('[role=dialog] img')].filter(i => i.naturalWidth >= 512).length"
-        page.wait_for_function(f"{thumbnails} === {len(list((ROOT / 'workflows').glob('*.json')))}")
+        page.wait_for_function(f"{thumbnails} >= 8")  # the front-end loads those that are in sight
         self.shot("templates")
         assert not [error for error in self.errors if "clr" in error.lower()]
         self.errors.clear()  # ComfyUI's first graph asks for models, which nobody can fetch here
@@ -249,6 +249,21 @@ def test_an_app_shows_its_widgets_and_its_result(front: Front, host: Any) -> Non
     result.first.wait_for(state="visible")
     front.shot("app-result")
     assert front.errors == []
+
+
+@pytest.mark.parametrize("front", ["classic-en"], indirect=True)
+def test_graphs_are_saved_with_the_values_they_were_opened_with(front: Front) -> None:
+    """Values are listed by place: one too few, and each widget behind it has its neighbour's."""
+    for path in sorted((ROOT / "workflows").glob("*.json")):
+        graph = json.loads(path.read_text(encoding="utf-8"))
+        front.page.evaluate("graph => app.loadGraphData(graph)", graph)
+        again = json.loads(front.page.evaluate("JSON.stringify(app.graph.serialize())"))
+        values = [
+            {node["id"]: (node["type"], [value for value in node.get("widgets_values") or [] if value is not None])
+             for node in each["nodes"]}
+            for each in (graph, again)
+        ]  # fmt: skip
+        assert values[0] == values[1], path.stem
 
 
 @pytest.mark.parametrize("name", ["2 Every stage a node", "6 Degrade, restore, compare"])

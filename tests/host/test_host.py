@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -73,9 +74,20 @@ def watch(host: Any, prompt: dict[str, Any], on_event: Callable[[str, dict[str, 
 
 def saved_picture(host: Any, seen: Watched) -> np.ndarray:
     """The last picture that a Save Image of this run wrote."""
+    assert "execution_success" in seen.kinds(), seen.events[-1]
     files = [file for kind, data in seen.events if kind == "executed" for file in data["output"].get("images", [])]
     saved = [file for file in files if file["type"] == "output"]
     return np.asarray(Image.open(io.BytesIO(host.picture(saved[-1]))).convert("RGB"))
+
+
+def saved_frames(host: Any, seen: Watched) -> list[Any]:
+    """The pictures of the video that a Save Video of this run wrote."""
+    [file] = [
+        file for kind, data in seen.events if kind == "executed" for file in data["output"].get("images", [])
+        if file["filename"].endswith(".mp4")
+    ]  # fmt: skip
+    with av.open(io.BytesIO(host.picture(file))) as video:
+        return list(video.decode(video=0))
 
 
 def prompt_of(tool: ModuleType, host: Any, path: Path) -> dict[str, Any]:
@@ -113,8 +125,11 @@ def test_a_graph_runs(path: Path, tool: ModuleType, host: Any) -> None:
     seen = watch(host, prompt)
     assert "execution_success" in seen.kinds(), seen.events[-1]
     assert {"execution_start", "executing", "executed"} <= seen.kinds() and "progress_state" in seen.kinds()
-    picture = saved_picture(host, seen)
-    assert picture.std() > 20 and min(picture.shape[:2]) >= 512
+    if path.stem == "9 Restore a video":
+        assert len(saved_frames(host, seen)) == 24
+    else:
+        picture = saved_picture(host, seen)
+        assert picture.std() > 20 and min(picture.shape[:2]) >= 512
     print(f"\n{path.stem}: {seen.seconds:.1f} s")
 
 
@@ -169,8 +184,10 @@ def test_the_chain_with_references_gives_the_one_nodes_pixels(tool: ModuleType, 
 
 
 def test_cores_face_mask_and_the_region_confine_the_paste(host: Any) -> None:
-    photo = np.asarray(Image.open(host.base / "input" / "grace-hopper.jpg").convert("RGB"))
-    prompt = one_node(seed=3)
+    picture = Image.open(host.base / "input" / "grace-hopper.jpg").convert("RGB")
+    picture.save(host.base / "input" / "hopper.png")  # core decodes a JPEG in its own way
+    photo, prompt = np.asarray(picture), one_node(seed=3)
+    prompt["1"]["inputs"]["image"] = "hopper.png"
     whole = (saved_picture(host, watch(host, prompt)) != photo).any(2)
     prompt["4"] = {
         "class_type": "FaceRing",
@@ -182,7 +199,9 @@ def test_cores_face_mask_and_the_region_confine_the_paste(host: Any) -> None:
     rows, columns = np.mgrid[: photo.shape[0], : photo.shape[1]]
     outside = ((columns - 256) / 61) ** 2 + ((rows - 190) / 81) ** 2 > 1
     assert masked.any() and not masked[outside].any() and whole[outside].any()
-    oval = (saved_picture(host, watch(host, one_node(seed=3, region="face"))) != photo).any(2)
+    del prompt["2"]["inputs"]["mask"]
+    prompt["2"]["inputs"]["region"] = "face"
+    oval = (saved_picture(host, watch(host, prompt)) != photo).any(2)
     assert 0.15 < oval.sum() / whole.sum() < 0.5
 
 
