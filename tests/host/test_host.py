@@ -197,7 +197,7 @@ def test_cores_face_mask_and_the_region_confine_the_paste(host: Any) -> None:
     prompt["2"]["inputs"]["mask"] = ["5", 0]
     masked = (saved_picture(host, watch(host, prompt)) != photo).any(2)
     rows, columns = np.mgrid[: photo.shape[0], : photo.shape[1]]
-    outside = ((columns - 256) / 61) ** 2 + ((rows - 190) / 81) ** 2 > 1
+    outside = ((columns - 256) / 62) ** 2 + ((rows - 190) / 82) ** 2 > 1
     assert masked.any() and not masked[outside].any() and whole[outside].any()
     del prompt["2"]["inputs"]["mask"]
     prompt["2"]["inputs"]["region"] = "face"

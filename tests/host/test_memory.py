@@ -1,4 +1,8 @@
-"""Memory in the real ComfyUI: two models at once, unloading, and what its flags for little memory change."""
+"""Memory in the real ComfyUI: two models at once, unloading, and what its flags for little memory change.
+
+ComfyUI refuses --lowvram and --novram beside --cpu: what they do to a network, some of its layers loaded and the others
+cast as they are used, is asked of core directly.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def measured(request: pytest.FixtureRequest, comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """`measured("--lowvram")` is what memory_use.py saw with that flag of ComfyUI's."""
+    """`measured("--disable-smart-memory")` is what memory_use.py saw with that flag of ComfyUI's."""
     python = request.config.getoption("--comfyui-python") or sys.executable
     known: dict[str, Any] = {}
 
@@ -49,6 +53,6 @@ def test_a_refiner_of_which_a_quarter_is_loaded_gives_the_same(measured: Any) ->
     assert partly["cast as used"] > 0.5 * partly["layers"] > 10 and partly["difference"] < 1e-5
 
 
-@pytest.mark.parametrize("flag", ["--lowvram", "--novram"])
+@pytest.mark.parametrize("flag", ["--disable-smart-memory", "--disable-dynamic-vram"])
 def test_flags_for_little_memory_change_no_pixel(measured: Any, flag: str) -> None:
     assert measured(flag)["pixels"] == measured()["pixels"]
