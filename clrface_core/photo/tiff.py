@@ -22,6 +22,8 @@ from .sixteen_bit import opencv, upright
 WIDTH, HEIGHT, BITS, PHOTOMETRIC, SAMPLES, PLANAR, EXTRA, FORMAT = 256, 257, 258, 262, 277, 284, 338, 339
 PARTS = (273, 279, 324, 325)
 """Offsets and sizes of strips and of tiles."""
+USUAL = {BITS: [1], PHOTOMETRIC: [1], SAMPLES: [1], PLANAR: [1], FORMAT: [1]}
+"""What holds where a file does not say, or says nothing: entries may have no values."""
 TYPES = {1: "B", 3: "H", 4: "I"}
 Entries = dict[int, tuple[int, int, bytes]]
 """Of each tag: type, count, and the value or its offset."""
@@ -34,18 +36,20 @@ def unusual_photo(name: object, data: bytes) -> Photo | None:
         return None
     try:
         entries, pages = _entries(data, order), _count_pages(data, order)
-        tags = {tag: _numbers(data, order, entries[tag]) for tag in entries if _is_ours(tag)}
-    except struct.error:
-        return None  # not a directory: Pillow finds the words
-    samples, bits = tags.get(SAMPLES, [1])[0], tags.get(BITS, [1])[0]
-    floats = tags.get(FORMAT, [1])[0] == 3
-    planes = tags.get(PLANAR, [1])[0] == 2 and samples > 1 and bits > 8
-    white_is_zero = tags.get(PHOTOMETRIC, [1])[0] == 0 and samples == 1 and bits == 16 and not floats
+        told = {tag: _numbers(data, order, entries[tag]) for tag in entries if _is_ours(tag)}
+        tags = USUAL | {tag: numbers for tag, numbers in told.items() if numbers}
+        samples, bits, colours = tags[SAMPLES][0], tags[BITS][0], tags[PHOTOMETRIC][0]
+        size = tags[WIDTH][0], tags[HEIGHT][0]
+    except (struct.error, KeyError):
+        return None  # no directory, or one that lacks what each needs: Pillow finds the words
+    floats = tags[FORMAT][0] == 3
+    planes = tags[PLANAR][0] == 2 and samples > 1 and bits > 8
+    white_is_zero = colours == 0 and samples == 1 and bits == 16 and not floats
     if not (planes or white_is_zero) and not (floats and (samples > 1 or bits != 32)):
         return None
-    if tags.get(PHOTOMETRIC, [2])[0] not in (0, 1, 2) or samples > 4 or bits not in (16, 32, 64):
+    if colours not in (0, 1, 2) or not 1 <= samples <= 4 or bits not in (16, 32, 64):
         raise CLRFaceError(f"Expected a TIFF with grey or RGB colours, got {name} of another kind: save it as PNG.")
-    check_size(name, tags[WIDTH][0], tags[HEIGHT][0], len(data))
+    check_size(name, *size, len(data))
     first = _plane(data, order, entries, tags, 0)
     image = open_header(name, first)
     metadata = read_metadata(image)
@@ -101,7 +105,7 @@ def _plane(data: bytes, order: str, entries: Entries, tags: dict[int, list[int]]
     samples = tags[SAMPLES][0]
     entries = {tag: entry for tag, entry in entries.items() if tag not in (EXTRA, 320)}
     tail = b"\0" * (len(data) % 2)
-    kind = tags.get(FORMAT, [1])[0]
+    kind = tags[FORMAT][0]
     # Floats of 64 bits are opened for their labels only, which Pillow does of 32.
     for tag, number_of in ((BITS, 32 if kind == 3 else tags[BITS][0]), (FORMAT, kind)):
         entries[tag] = (3, 1, struct.pack(order + "HH", number_of, 0))

@@ -124,6 +124,33 @@ def test_what_is_another_kind_is_refused_in_a_sentence(tmp_path: Path) -> None:
             read_photo(tiff(tmp_path / "in.tif", values, photometric))
 
 
+def without_values(path: Path, tag: int, *, gone: bool) -> Path:
+    """The TIFF with an entry that says nothing, or with an unknown one in its place."""
+    data = bytearray(path.read_bytes())
+    (place,) = struct.unpack_from("<I", data, 4)
+    for at in range(place + 2, place + 2 + 12 * struct.unpack_from("<H", data, place)[0], 12):
+        if struct.unpack_from("<H", data, at)[0] == tag:
+            struct.pack_into("<H" if gone else "<4xI", data, at, 65000 if gone else 0)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("tag", [256, 257, 258, 262, 273, 277, 279, 284, 339])
+@pytest.mark.parametrize("planar", [False, True])
+def test_an_entry_may_be_missing_or_empty(tmp_path: Path, planar: bool, tag: int, gone: bool) -> None:
+    values: np.ndarray = RANDOM.integers(0, 65536, (20, 30, 3 if planar else 1)).astype(np.uint16)
+    path = tiff(tmp_path / "in.tif", values if planar else 65535 - values, 2 if planar else 0, planar=planar)
+    usual = tag == 339 or (tag == 277 and not planar) or (tag == 284 and not planar)
+    try:
+        found = read(without_values(path, tag, gone=gone))
+    except CLRFaceError as error:
+        assert not usual and str(error).startswith("Expected ")
+    else:
+        if usual:
+            np.testing.assert_allclose(found, values / 65535 * np.ones(3), atol=1e-6)
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("grey", [False, True])
 @pytest.mark.parametrize("alpha", [False, True])
