@@ -16,6 +16,7 @@ from ..clrface_core.faces.select import Detection
 from ..clrface_core.photo import as_photo
 from ..clrface_core.pipeline import Restoration, RestoredFaces, Restorer
 from ..clrface_core.references import Match
+from ..clrface_core.video.along import restore_clip
 from .detect import detection_inputs
 from .detectors import checked
 from .memory import bundled_model
@@ -102,6 +103,12 @@ class RestoreFaces(io.ComfyNode):
                 *detection_inputs(),
                 *paste_inputs(),
                 *harm_inputs(),
+                io.Boolean.Input(
+                    "video",
+                    default=False,
+                    tooltip="The pictures are frames of one video, in their order.\n"
+                    "Each face is followed from frame to frame, so that it does not flicker.",
+                ),
                 Model.Input(
                     "model",
                     optional=True,
@@ -145,6 +152,7 @@ class RestoreFaces(io.ComfyNode):
         detector: str,
         batch_size: int,
         strength: str = AUTO,
+        video: bool = False,
         model: Any = None,
         mask: Tensor | None = None,
         references: Any = None,
@@ -155,30 +163,32 @@ class RestoreFaces(io.ComfyNode):
         depends = {name: value for name, value in widgets.items() if not hasattr(blending, name)}
         depends |= {"model": model, "detector": detector, "batch_size": batch_size, "references": references}
         originals, regions = photos(image), region_masks(mask, image)
-        key = key_of(image, **depends)
+        key = key_of(image, video=video, **depends)
         progress = Progress(100 * len(originals))
         known = RECENT.get(key)
-        restorations = (
-            _restored(model, originals, detector, batch_size, references, widgets, regions, progress)
-            if known is None
-            else _put_back(originals, known, blending, regions)
-        )
+        if known is not None:
+            restorations = _put_back(originals, known, blending, regions)
+        elif video:
+            restorations = _followed(model, originals, detector, references, widgets, regions, progress)
+        else:
+            restorations = _restored(model, originals, detector, batch_size, references, widgets, regions, progress)
         result, changed = intermediate(image, copy=True), blank(*image.shape[:3])
         kept: list[RestoredFaces] = []
-        left = 0
+        count = left = 0
         views: list[dict[str, Any]] = []
         for frame, done in enumerate(restorations):
             result[frame] = with_faces(result[frame], done.image, done.mask).to(result)
             changed[frame] = done.mask[0].to(changed)
             kept.append(done.without_photo())
+            count += len({*done.chosen, *done.left_alone})
             left += len(done.left_alone)
             if frame < PICTURES:
                 chosen = [(face_id, done.faces[face_id]) for face_id in done.chosen]
                 views += pairs(originals[frame], result[frame].movedim(-1, 0).float(), chosen, frame)
-            progress.reach((frame + 1) / len(originals))
-        RECENT.keep(key, kept)
+            progress.reach(FOLLOWING * video + (1 - FOLLOWING * video) * (frame + 1) / len(originals))
+        if not video:  # what shows of a track is decided once for all of its frames: it cannot be put back one by one
+            RECENT.keep(key, kept)
         crops, restored = (or_none(images(torch.cat([getattr(each, name) for each in kept]))) for name in CROPS)
-        count = sum(len(each.chosen) for each in kept)
         matches: dict[str, Match] = {
             f"picture {frame}, face {face_id}": match
             for frame, each in enumerate(kept)
@@ -193,6 +203,9 @@ class RestoreFaces(io.ComfyNode):
 
 
 CROPS = ("crops", "restored_crops")
+
+FOLLOWING = 0.2
+"""Share of the pass that finds the faces, in all of the work on a video's frames."""
 
 
 def _restored(
@@ -219,6 +232,29 @@ def _restored(
         callback=lambda event: progress.reach(
             event["photos"] / len(originals) * event["share"], preview_of(faces, event["denoised"])
         ),
+    )
+
+
+def _followed(
+    model: Any,
+    originals: Sequence[Tensor],
+    detector: str,
+    references: Any,
+    widgets: dict[str, Any],
+    regions: Sequence[Tensor] | None,
+    progress: Progress,
+) -> Iterator[Restoration]:
+    """Frame by frame, the faces along their tracks; one at a time goes through the networks."""
+    finder = host_detector(detector)
+    return restore_clip(
+        Restorer(model.faces(1, guided=True, beside=finder), finder),
+        originals,
+        settings(Sampling, widgets),
+        settings(Detection, widgets),
+        settings(Blending, widgets),
+        references=references,
+        regions=regions,
+        seen=lambda frame: progress.reach(FOLLOWING * (frame + 1) / len(originals)),
     )
 
 

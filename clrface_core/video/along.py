@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -54,11 +54,15 @@ class AlongTracks:
         return {number: verdict.reason for number, verdict in self._verdicts.items() if verdict.reason}
 
     def restore(self, number: int, photo: Photo, region: Tensor | None = None) -> Restoration:
-        """The picture of this number with its faces restored. The places of `faces` are those of its tracks.
+        """The picture of this number with its faces restored.
 
+        `faces` are those of its tracks, and `chosen` the places of those that were restored: what `left_alone` names is
+        not among them.
         region: (H,W) or (1,H,W) in [0,1], where faces may be put in.
         """
-        here = [track for track in self._tracks.at(number) if self._verdicts[track.id].strength > 0]
+        seen = self._tracks.at(number)
+        left = {row: self._verdicts[track.id].reason for row, track in enumerate(seen) if not self._shows(track)}
+        here = [track for track in seen if self._shows(track)]
         ids = [track.id for track in here]
         for gone in [each for each in self._faces if each not in ids]:
             del self._faces[gone]
@@ -74,8 +78,8 @@ class AlongTracks:
             region_mask=region, strengths=strengths, ids=ids, seed=_seed_of(crops),
         )  # fmt: skip
         return Restoration(
-            faces=[track.face(number) for track in here],
-            chosen=list(range(len(here))),
+            faces=[track.face(number) for track in seen],
+            chosen=[row for row in range(len(seen)) if row not in left],
             crops=crops,
             restored_crops=restored,
             alignment=alignment,
@@ -85,7 +89,7 @@ class AlongTracks:
             photo=photo.with_rgb(keep_tone(photo.rgb, rgb) if here else photo.rgb),
             mask=mask,
             strengths=strengths,
-            left_alone={},
+            left_alone=left,
         )
 
     def _face(self, number: int) -> SteadyFace:
@@ -94,6 +98,9 @@ class AlongTracks:
             invent = partial(_invented, self._networks, self._references, self._sampling, number)
             self._faces[number] = SteadyFace(partial(_estimated, self._networks), invent, self._steadying)
         return self._faces[number]
+
+    def _shows(self, track: Track) -> bool:
+        return self._verdicts[track.id].strength > 0
 
     def _verdict(self, track: Track) -> Verdict:
         """How much of a track's faces shows: the same in all of its pictures."""
@@ -115,7 +122,7 @@ def restore_clip(
     references: References | Iterable[Any] | None = None,
     regions: Sequence[Tensor] | None = None,
     steadying: Steadying = Steadying(),
-    seen: Any = None,
+    seen: Callable[[int], None] | None = None,
 ) -> Iterator[Restoration]:
     """The pictures of one clip, which are at hand: anything that `as_photo` takes, all of one size.
 

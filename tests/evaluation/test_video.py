@@ -79,5 +79,16 @@ def test_ways_are_measured_side_by_side(tiny_bundle: Bundle, smooth_picture: Pic
     assert isinstance(mean["boiling"], Steadiness)
 
 
+def test_filters_give_as_many_pictures(smooth_picture: Picture) -> None:
+    pytest.importorskip("av", reason="needs PyAV")
+    from clrface_core.evaluation.video.filters import filtered
+
+    pictures = [smooth_picture(48, 64) * share for share in (1.0, 0.4, 0.7, 0.9)]
+    mixed = filtered(pictures, "tmix", "frames=3")
+    assert len(mixed) == 4 and torch.allclose(mixed[2], sum(pictures[:3]) / 3, atol=1e-3)  # type: ignore[arg-type]
+    light = [float(each.mean()) for each in filtered(pictures, "deflicker", "size=3")]
+    assert len(light) == 4 and np.ptp(light) < np.ptp([float(each.mean()) for each in pictures])
+
+
 def test_the_command_knows_all_motions() -> None:
     assert tuple(MOTIONS) == evaluate_video.MOTIONS

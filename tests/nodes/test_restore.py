@@ -114,6 +114,26 @@ def test_blurred_faces_beside_a_sharp_one_can_be_skipped(
     assert both.any() and not sharp.any()
 
 
+def test_frames_of_a_video_are_followed(
+    run: Run, model: Any, two_faces: Photos, part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same tracks as Restore Video has: what is the library's is the node's, and a frame shown twice stays."""
+    one = two_faces(1)
+    noisy = (one + 0.02 * torch.randn(4, *one.shape[1:], generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    frames = torch.cat([one, one, noisy])
+    apart = run("CLRFaceRestoreFaces", image=frames, strength="1")
+    image, mask, count, _, before, after = run("CLRFaceRestoreFaces", image=frames, strength="1", video=True).args
+    assert count == 2 * len(frames) == len(before) == len(after) and image.shape == frames.shape
+    assert torch.equal(image[0], image[1]) and torch.equal(image[mask == 0], frames[mask == 0])
+    steps = [(faces[2:] - faces[:-2]).abs().mean() for faces in (after, apart.args[5])]
+    assert steps[0] < 0.8 * steps[1]
+    assert not torch.equal(run("CLRFaceRestoreFaces", image=frames, strength="0.5", video=True).args[0], image)
+    largest = run("CLRFaceRestoreFaces", image=frames, strength="1", video=True, faces="largest")
+    assert largest.args[2] == len(frames)
+    left = run("CLRFaceRestoreFaces", image=frames, strength="0", video=True)
+    assert torch.equal(left.args[0], frames) and left.ui["clrface_notes"] == ["left_alone"]
+
+
 def test_what_a_restoration_depends_on(part: Callable[[str], Any]) -> None:
     """Pixels by their content, objects by themselves; none is kept alive for it."""
     recent = part("nodes.recent")

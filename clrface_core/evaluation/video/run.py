@@ -20,6 +20,7 @@ from ...pipeline import Restorer
 from ...video.along import restore_clip
 from . import measures
 from .clips import Clip
+from .filters import FILTERS, filtered
 
 DEGRADED = DegradeConfig(
     sigma=(1.2, 1.2), reduction=(1.6, 1.6), noise=(3.0, 3.0), quality=(85, 85), anisotropic=0.0, grey=0.0
@@ -27,6 +28,9 @@ DEGRADED = DegradeConfig(
 """What the clips go through: a small, slightly noisy video that was compressed with care."""
 CROP = 192
 """Side of the crops that tell who a face is."""
+
+APART, STEADY = "picture by picture", "along tracks"
+"""Of the ways in which a clip is restored; FFmpeg's filters are tried on what the first gives."""
 
 Pictures = list[Tensor]
 Way = Callable[[Pictures], Iterable[Tensor]]
@@ -57,10 +61,8 @@ def ways(restorer: Restorer) -> dict[str, Way]:
     largest = Detection(faces="largest")
     return {
         "input": lambda pictures: pictures,
-        "picture by picture": lambda pictures: (
-            each.image for each in restorer.restore_photos(pictures, detection=largest)
-        ),
-        "along tracks": lambda pictures: (each.image for each in restore_clip(restorer, pictures, detection=largest)),
+        APART: lambda pictures: (each.image for each in restorer.restore_photos(pictures, detection=largest)),
+        STEADY: lambda pictures: (each.image for each in restore_clip(restorer, pictures, detection=largest)),
     }
 
 
@@ -75,6 +77,9 @@ def measure(clip: Clip, restorer: Restorer, compared: dict[str, Way]) -> dict[st
         results = [each.clone() for each in way(pictures)]
         seconds = (time.process_time() - start) / clip.frames
         rows[name] = _row(clip, restorer, results, truths, face, seconds)
+        for added, options in FILTERS.items() if name == APART else ():
+            after = filtered(results, added, options)
+            rows[f"{name}, then FFmpeg's {added}"] = _row(clip, restorer, after, truths, face, seconds)
     return rows
 
 
