@@ -35,26 +35,32 @@ def perceptual(lpips: LPIPS, restored: Tensor, clean: Tensor, side: int, generat
     return lpips(a, b).mean()
 
 
-def spectrum(restored: Tensor, clean: Tensor, tile: int = 32, rings: int = 8) -> Tensor:
+def spectrum(restored: Tensor, clean: Tensor, tile: int = 32, rings: int = 8, sectors: int = 8) -> Tensor:
     """How far the texture of pictures (B,3,H,W) is from the truth's: mean |log ratio| of power, tile by tile, by band.
 
     Pixel losses and LPIPS are content with less texture than there is, as misplaced texture costs them more; power in
-    a ring of frequencies does not ask where a pore is. A floor of a grey level's noise keeps flat tiles from counting.
+    a band of frequencies does not ask where a pore is. A band is a ring, cut into sectors: by whole rings, a mesh along
+    two directions would do for hair along all. A floor of a grey level's noise keeps flat tiles from counting.
     """
-    power = (_ring_power(pictures, tile, rings) + (tile / 255) ** 2 for pictures in (restored, clean))
+    power = (_band_power(pictures, tile, rings, sectors) + (tile / 255) ** 2 for pictures in (restored, clean))
     return (next(power).log() - next(power).log()).abs().mean()
 
 
-def _ring_power(pictures: Tensor, tile: int, rings: int) -> Tensor:
-    """(B,tiles,rings): mean power of the brightness of each tile under a Hann window; the coarsest ring is left out."""
+def _band_power(pictures: Tensor, tile: int, rings: int, sectors: int) -> Tensor:
+    """(B,bands,h,w): mean power of the brightness of tiles that overlap by half, under a Hann window, averaged over 3 x 3
+    of them where there are so many; the coarsest ring is left out."""
     with torch.autocast(pictures.device.type, enabled=False):
-        tiles = pictures.float().mean(1).unfold(1, tile, tile).unfold(2, tile, tile).flatten(1, 2)
+        tiles = pictures.float().mean(1).unfold(1, tile, tile // 2).unfold(2, tile, tile // 2)
         hann = torch.hann_window(tile, periodic=False, device=pictures.device)
-        power = torch.fft.fft2((tiles - tiles.mean((2, 3), keepdim=True)) * hann * hann[:, None]).abs().square()
+        power = torch.fft.fft2((tiles - tiles.mean((3, 4), keepdim=True)) * hann * hann[:, None]).abs().square()
         axis = torch.fft.fftfreq(tile, device=pictures.device)
         ring = ((axis.square() + axis[:, None].square()).sqrt() * 2 * rings).long().flatten()
-        member = F.one_hot(ring.clamp_max(rings), rings + 1)[:, 1:rings].float()  # corners and the mean belong to none
-        return power.flatten(2) @ (member / member.sum(0))
+        angle = torch.atan2(axis[:, None].expand(tile, tile), axis.expand(tile, tile)).flatten()
+        sector = (angle / torch.pi * sectors).round().long() % sectors  # opposite directions are one
+        inside = (ring > 0) & (ring < rings)  # corners and the mean belong to none
+        member = F.one_hot(((ring - 1) * sectors + sector)[inside], (rings - 1) * sectors).float()
+        bands = (power.flatten(3)[..., inside] @ (member / member.sum(0))).movedim(-1, 1)
+        return F.avg_pool2d(bands, min(3, *bands.shape[2:]), stride=1)
 
 
 def identity(embed: nn.Module, restored: Tensor, clean: Tensor) -> Tensor:

@@ -30,3 +30,11 @@ def test_the_spectrum_asks_how_much_texture_there_is_and_not_where() -> None:
     assert float(spectrum(noisy, truth)) > float(spectrum(elsewhere, truth)) + 0.1
     flat = torch.full((1, 3, 64, 64), 0.5)
     assert float(spectrum(flat + 1e-4 * torch.randn(flat.shape, generator=generator), flat)) < 0.01
+
+
+def test_a_mesh_is_no_hair_though_its_rings_have_the_power_of_hair() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hair, other = (0.5 + 0.14 * torch.randn(1, 1, 96, 96, generator=generator).expand(-1, 3, -1, -1) for _ in range(2))
+    row, column = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    mesh = 0.5 + 0.1 * (torch.cos(torch.pi / 2 * (row + column)) + torch.cos(torch.pi / 2 * (row - column)))
+    assert float(spectrum(mesh.expand(1, 3, -1, -1), hair)) > 5 * float(spectrum(other, hair))
