@@ -47,8 +47,10 @@ def spectrum(restored: Tensor, clean: Tensor, tile: int = 32, rings: int = 8, se
 
 
 def _band_power(pictures: Tensor, tile: int, rings: int, sectors: int) -> Tensor:
-    """(B,bands,h,w): mean power of the brightness of tiles that overlap by half, under a Hann window, averaged over 3 x 3
-    of them where there are so many; the coarsest ring is left out."""
+    """(B,bands,h,w): mean power of the brightness of tiles that overlap by half, under a Hann window.
+
+    It is averaged over 3 x 3 of them where there are so many. The coarsest ring is left out.
+    """
     with torch.autocast(pictures.device.type, enabled=False):
         tiles = pictures.float().mean(1).unfold(1, tile, tile // 2).unfold(2, tile, tile // 2)
         hann = torch.hann_window(tile, periodic=False, device=pictures.device)
