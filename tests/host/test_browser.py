@@ -102,10 +102,11 @@ class Front:
         assert self.page.evaluate("window.clrfaceEnd") == "execution_success"
 
     def show(self, kind: str, scale: float = 1.0) -> None:
-        """Bring a node of the open graph into the middle, at full size or reduced."""
+        """Bring a node of the open graph into the middle, at full size or reduced; a tall one as a whole."""
         self.page.evaluate(
             """([kind, scale]) => {
                 const node = app.canvas.graph.nodes.find(node => node.comfyClass === kind);
+                scale = Math.min(scale, 800 / node.size[1]);
                 app.canvas.ds.scale = scale;
                 app.canvas.ds.offset[0] = 500 / scale - node.pos[0];
                 app.canvas.ds.offset[1] = 150 / scale - node.pos[1];
