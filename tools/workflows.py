@@ -146,13 +146,18 @@ def _ends(link: list[Any], nodes: dict[int, dict[str, Any]]) -> tuple[Point, Poi
 def _around(nodes: list[dict[str, Any]], links: list[list[Any]]) -> dict[str, Any]:
     """Reroutes, as `extra` holds them, that lead wires around nodes they would run behind: above all of them.
 
-    Wires of one output share a lane, and each leaves it before the column of its node.
+    Wires of one output share a lane, and each leaves it before the column of its node. A wire to a node that stands
+    below its own runs between the two.
     """
     by_number = {node["id"]: node for node in nodes}
     top = min(node["pos"][1] for node in nodes) - TITLE
     detours: dict[tuple[int, int], list[list[Any]]] = {}
+    back = []
     for link in links:
-        if behind(_wire(*_ends(link, by_number)), nodes, {link[1], link[3]}):
+        start, end = _ends(link, by_number)
+        if end[0] < start[0]:
+            back.append(link)
+        elif behind(_wire(start, end), nodes, {link[1], link[3]}):
             detours.setdefault((link[1], link[2]), []).append(link)
     reroutes: list[dict[str, Any]] = []
     extensions = []
@@ -177,6 +182,11 @@ def _around(nodes: list[dict[str, Any]], links: list[list[Any]]) -> dict[str, An
                 down = turn(x - aside, end, [link[0]], last) if end - y > STEEP else last
                 extensions.append({"id": link[0], "parentId": down})
             every = [number for number in every if number not in {link[0] for link in here}]
+    for link in back:
+        (right, _), (left, entry) = _ends(link, by_number)
+        y = by_number[link[3]]["pos"][1] - TITLE - GAP
+        last = turn(left - GAP, y, [link[0]], turn(right + GAP, y, [link[0]], None))
+        extensions.append({"id": link[0], "parentId": turn(left - GAP, entry, [link[0]], last)})
     return {"linkExtensions": extensions, "reroutes": reroutes} if reroutes else {}
 
 
@@ -218,14 +228,15 @@ def wires(saved: dict[str, Any]) -> Iterator[tuple[list[Any], list[Point]]]:
         yield link, _wire(start, *between, end)
 
 
-def behind(points: list[Point], nodes: list[dict[str, Any]], but: set[int]) -> set[int]:
-    """The nodes, but for its own two, behind which a wire runs."""
+def behind(points: list[Point], nodes: list[dict[str, Any]], own: set[int]) -> set[int]:
+    """The nodes behind which a wire runs; behind its own two, further than their sockets."""
 
     def hides(node: dict[str, Any], point: Point) -> bool:
         (left, top), (width, height) = node["pos"], node["size"]
-        return left < point[0] < left + width and top - TITLE < point[1] < top + height
+        edge = SLOT / 2 if node["id"] in own else 0
+        return left + edge < point[0] < left + width - edge and top - TITLE < point[1] < top + height
 
-    return {node["id"] for node in nodes if node["id"] not in but and any(hides(node, point) for point in points)}
+    return {node["id"] for node in nodes if any(hides(node, point) for point in points)}
 
 
 def _saved(node: Node, info: Info, links: list[list[Any]], graph: Graph) -> dict[str, Any]:
@@ -367,7 +378,7 @@ def app_of(graph: Graph, widgets: dict[str, list[str]]) -> Graph:
 
 
 def one_node_app() -> Graph:
-    settings = ["fidelity", "strength", "region", "seed"]
+    settings = ["fidelity", "faces", "region", "seed"]
     return app_of(one_node(), {"LoadImage": ["image"], "CLRFaceRestoreFaces": settings})
 
 
@@ -561,7 +572,7 @@ def referenced() -> Graph:
 
 
 def referenced_app() -> Graph:
-    settings = ["fidelity", "strength", "seed"]
+    settings = ["fidelity", "faces", "seed"]
     shown = {"LoadImage": ["image"], "CLRFaceReferenceFaces": ["scale"], "CLRFaceRestoreFaces": settings}
     return app_of(referenced(), shown)
 

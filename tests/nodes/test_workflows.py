@@ -80,14 +80,28 @@ def test_a_wire_behind_a_node_is_seen_and_led_around_it(tool: ModuleType) -> Non
     assert tool.behind(points, nodes, {link[1], link[3]}) == set() and min(y for _, y in points) < -tool.TITLE
 
 
+def test_a_wire_to_the_node_below_runs_between_the_two(tool: ModuleType) -> None:
+    nodes = [{"id": n, "pos": [0, 400 * n], "size": [300, 200]} for n in range(2)]
+    below = {"nodes": nodes, "links": [[1, 0, 0, 1, 0, "IMAGE"]], "extra": {}}
+    [(_, points)] = tool.wires(below)
+    assert 0 in tool.behind(points, nodes, {0, 1})
+    [(_, points)] = tool.wires(below | {"extra": tool._around(nodes, below["links"])})
+    assert tool.behind(points, nodes, {0, 1}) == set()
+
+
 @pytest.mark.parametrize("path", [path for path in GRAPHS if path.stem.endswith("(app)")], ids=lambda path: path.stem)
-def test_an_app_names_widgets_and_results_that_there_are(path: Path, tool: ModuleType, info: dict[str, Any]) -> None:
+def test_an_app_names_widgets_and_results_that_there_are(
+    path: Path, tool: ModuleType, info: dict[str, Any], nodes: dict[str, Any]
+) -> None:
+    """And none that its node folds away: of such a widget, an app shows the name alone."""
     saved = json.loads(path.read_text())
     kinds = {node["id"]: node["type"] for node in saved["nodes"]}
     app = saved["extra"]["linearData"]
     assert saved["extra"]["linearMode"] is True and len(app["inputs"]) >= 3 and app["outputs"]
     for number, name in app["inputs"]:
         assert name in tool.widgets_of(info[kinds[number]]), (kinds[number], name)
+        if kinds[number] in nodes:
+            assert not next(each for each in nodes[kinds[number]].define_schema().inputs if each.id == name).advanced
     assert {kinds[number] for number in app["outputs"]} <= {"SaveImage", "PreviewAny"}
     number, name = path.stem.removesuffix(" (app)").split(maxsplit=1)
     plain = json.loads(path.with_stem(f"{number.removesuffix('a')} {name}").read_text())
