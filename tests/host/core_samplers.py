@@ -18,7 +18,6 @@ from comfy_extras import nodes_custom_sampler as custom
 nodes = part("nodes")
 
 
-
 def restored(latent):
     return VAE.decode(latent["samples"])
 
