@@ -154,10 +154,10 @@ def _around(nodes: list[dict[str, Any]], links: list[list[Any]]) -> dict[str, An
     detours: dict[tuple[int, int], list[list[Any]]] = {}
     back = []
     for link in links:
-        start, end = _ends(link, by_number)
-        if end[0] < start[0]:
+        ends = _ends(link, by_number)
+        if ends[1][0] < ends[0][0]:
             back.append(link)
-        elif behind(_wire(start, end), nodes, {link[1], link[3]}):
+        elif behind(_wire(*ends), nodes, {link[1], link[3]}):
             detours.setdefault((link[1], link[2]), []).append(link)
     reroutes: list[dict[str, Any]] = []
     extensions = []
