@@ -182,9 +182,10 @@ def run(args: argparse.Namespace) -> int:
     with reported_if_interrupted(made_with if args.json else None) as records:
         if jobs:
             run_jobs(jobs, loaded.work, batch, records)
-    if clips:
-        encoding = Encoding(args.codec, args.crf)
-        records += video.run_videos(args, clips, settings, encoding, loaded.restorer, loaded.references, made_with)
+        if clips:
+            encoding = Encoding(args.codec, args.crf)
+            given = args, clips, settings, encoding, loaded.restorer, loaded.references, made_with
+            video.run_videos(*given, records)
     if args.json and not report(made_with | {"results": records}):
         return 1
     failed = any(record["error"] for record in records) or (loaded.references and loaded.references.problems)

@@ -128,12 +128,12 @@ def run_videos(
     restorer: Restorer,
     references: References | None,
     made_with: dict[str, Any],
-) -> list[dict[str, Any]]:
-    """Do every job; one record each: input, output, seconds, error, and what became of the faces."""
+    records: list[dict[str, Any]],
+) -> None:
+    """Do every job; one record each is added: input, output, seconds, error, and what became of the faces."""
     from .batch import sentence_of
     from .console import complain, say
 
-    records = []
     for job in jobs:
         start = time.perf_counter()
         record: dict[str, Any] = {"input": str(job.source), "output": None, "error": None}
@@ -148,7 +148,6 @@ def run_videos(
         elif not (args.quiet or args.json):
             say(f"{job.source} -> {job.target}: {summary} ({record['seconds']:.1f} s)")
         records.append(record)
-    return records
 
 
 def _one(

@@ -64,7 +64,7 @@ def opened(source: Source) -> Iterator[av.container.InputContainer]:
     try:
         container = av.open(source if hasattr(source, "read") else str(source), mode="r")
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise CLRFaceError(f"Expected a video that can be read, got {name} ({_reason(error)}): check it.") from error
+        raise CLRFaceError(f"Expected a video that can be read, got {name} ({reason(error)}): check it.") from error
     with container:
         if not container.streams.video:
             raise CLRFaceError(f"Expected a video, got {name} without any picture: name another file.")
@@ -75,7 +75,8 @@ def opened(source: Source) -> Iterator[av.container.InputContainer]:
         yield container
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What FFmpeg, or the system, says of an error."""
     return str(getattr(error, "strerror", None) or error)
 
 
@@ -113,7 +114,7 @@ def decoded(
                 number += 1
     except av.error.FFmpegError as error:
         raise CLRFaceError(
-            f"Expected a whole video, got one that is damaged after frame {number} ({_reason(error)}): repair it first."
+            f"Expected a whole video, got one that is damaged after frame {number} ({reason(error)}): repair it first."
         ) from error
 
 

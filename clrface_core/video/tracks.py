@@ -119,7 +119,7 @@ class Tracks:
         """What `as_text` gave, edited or not; CLRFaceError for anything else."""
         try:
             return _from_json(json.loads(text))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise CLRFaceError(
                 f"Expected tracks as clrface writes them, got something else in {name} ({error}): have them made anew."
             ) from error

@@ -20,7 +20,7 @@ from ..errors import CLRFaceError
 from ..photo.opening import shown
 from ..photo.replace_file import HOST
 from .kinds import CONTAINERS
-from .reading import Frame, converted, decoded, depth_of, full_range, opened, pyav, range_of
+from .reading import Frame, converted, decoded, depth_of, full_range, opened, pyav, range_of, reason
 
 if TYPE_CHECKING:
     import av
@@ -133,10 +133,14 @@ class VideoWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
         try:
-            if kind is None and self._begun:
-                self._mux(self._video.encode(None))
+            if kind is None and not self._begun:
+                raise CLRFaceError("Expected a video with pictures, got one without any that can be decoded: check it.")
+            if kind is None:
+                with _told():
+                    self._mux(self._video.encode(None))
         finally:
-            self._file.close()
+            with _told() if kind is None else contextlib.suppress(pyav().error.FFmpegError):
+                self._file.close()
 
     def frames(self) -> Iterator[Frame]:
         """The pictures of the source, while all that is not pictures is copied."""
@@ -156,7 +160,8 @@ class VideoWriter:
             return
         packet.stream = self._copies[packet.stream.index]
         if self._begun:
-            self._file.mux(packet)
+            with _told():
+                self._file.mux(packet)
         else:  # the file's head, which comes first, tells what the pictures are
             self._waiting.append(packet)
 
@@ -168,7 +173,8 @@ class VideoWriter:
         picture.pts, picture.time_base = self._timestamp(frame.stored), self._input.time_base
         picture.pict_type = 0  # the decoder's would be taken for a wish
         self._durations[picture.pts] = frame.stored.duration or 0
-        self._mux(self._video.encode(picture))
+        with _told():
+            self._mux(self._video.encode(picture))
 
     def _begin(self, frame: Frame) -> None:
         """Set the encoder up for pictures like this one."""
@@ -186,8 +192,9 @@ class VideoWriter:
         if frame.turns:
             self._video.set_display_rotation(stored.rotation)
         self._begun = True
-        for packet in self._waiting:
-            self._file.mux(packet)
+        with _told():
+            for packet in self._waiting:
+                self._file.mux(packet)
         self._waiting.clear()
 
     def _timestamp(self, stored: av.VideoFrame) -> int:
@@ -222,6 +229,20 @@ class VideoWriter:
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts or 0, 0)
             self._file.mux(packet)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """What FFmpeg refuses to write as CLRFaceError; what the disk refuses stays as it is."""
+    try:
+        yield
+    except pyav().error.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        raise CLRFaceError(
+            f"Expected a video whose pictures and sound can be written, got one that FFmpeg refuses ({reason(error)}): "
+            "convert it first, or choose another ending."
+        ) from error
 
 
 def _check_streams(source: av.container.InputContainer, container: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from clrface_core.video import restore as video_restore
 from clrface_core.video.kinds import begins_as_video, is_video
 from tests.tiny import files_in, picture
 from tests.video.conftest import Squares, make_video, packets, scene
@@ -42,6 +43,24 @@ def test_a_video_to_a_file_with_a_report_and_resumed(restore_clip: Restore, tmp_
     tracks.write_text(tracks.read_text().replace('"strength": null', '"strength": 0.5'))
     assert restore_clip(*options) == 0
     assert "skipped" not in json.loads(capsys.readouterr().out)["results"][0]
+
+
+def test_an_interrupted_run_reports_the_videos_it_has_done(
+    restore_clip: Restore, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        clip(tmp_path / "in" / name)
+    done = video_restore.restore_video
+
+    def interrupted(restorer: Any, source: Path, *given: Any, **named: Any) -> Any:
+        if source.name == "b.mp4":
+            raise KeyboardInterrupt
+        return done(restorer, source, *given, **named)
+
+    monkeypatch.setattr(video_restore, "restore_video", interrupted)
+    assert restore_clip(tmp_path / "in", "-o", tmp_path / "out", "--json") == 130
+    told = json.loads(capsys.readouterr().out)
+    assert told["interrupted"] and [Path(each["output"]).name for each in told["results"]] == ["a.mp4"]
 
 
 def test_a_folder_of_pictures_and_videos(restore_clip: Restore, tmp_path: Path, capsys: Any) -> None:

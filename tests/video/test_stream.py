@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -101,6 +102,27 @@ def test_a_failure_leaves_nothing(video: Video, tmp_path: Path) -> None:
     with pytest.raises(KeyError), whole_file(tmp_path / "out.mp4") as file:
         file.write_bytes(b"half")
         raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
+
+
+def test_what_cannot_be_written_is_said_in_a_sentence(
+    video: Video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = video(tmp_path / "in.mp4", frames(2))
+    with (
+        pytest.raises(CLRFaceError, match="without any"),
+        opened(source) as original,
+        whole_file(tmp_path / "out.mp4") as file,
+        VideoWriter(file, "mp4", original),
+    ):
+        pass  # as if nothing could be decoded
+
+    def refuse(*given: Any) -> None:
+        raise av.error.ArgumentError(22, "Invalid argument")
+
+    monkeypatch.setattr(VideoWriter, "_mux", refuse)
+    with pytest.raises(CLRFaceError, match=r"^Expected [^\n]*FFmpeg refuses \(Invalid argument\)"):
+        rewrite(source, tmp_path / "out.mp4")
     assert [path.name for path in tmp_path.iterdir()] == [source.name]
 
 

@@ -120,6 +120,7 @@ def test_a_file_of_tracks_comes_back(tmp_path: Path) -> None:
     [
         "", "[]", "{}", '{"clrface_tracks": 2, "frames": 1, "size": [1, 1], "cuts": [], "tracks": []}',
         '{"clrface_tracks": 1, "frames": 1, "size": [1, 1], "cuts": [], "tracks": [{"id": 0, "first": 5}]}',
+        '{"clrface_tracks": 1, "frames": Infinity, "size": [1, 1], "cuts": [], "tracks": []}',
     ],
 )  # fmt: skip
 def test_a_file_that_is_none(tmp_path: Path, text: str) -> None:

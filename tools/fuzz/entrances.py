@@ -15,6 +15,7 @@ import random
 import struct
 import tarfile
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -437,6 +438,20 @@ def nodes(folder: Path) -> Case:
     return case
 
 
+def videos(folder: Path) -> Case:
+    """Damaged videos, read and written."""
+    from .videos import videos
+
+    return videos(folder)
+
+
+def tracks(folder: Path) -> Case:
+    """Files of tracks that say something else."""
+    from .videos import tracks
+
+    return tracks(folder)
+
+
 ENTRANCES: dict[str, Callable[[Path], Case]] = {
     **{f"picture {suffix[1:]}": pictures(suffix) for suffix, files in sample_pictures().items() if files},
     "array, tensor, PIL": values,
@@ -447,5 +462,7 @@ ENTRANCES: dict[str, Callable[[Path], Case]] = {
     "command line": arguments,
     "landmarks": landmarks,
     "boxes": boxes,
+    "tracks JSON": tracks,
+    **({"video": videos} if find_spec("av") else {}),
     "nodes": nodes,
 }
