@@ -43,7 +43,7 @@ def test_the_version_is_one(project: Any) -> None:
 def test_the_address_is_one(project: Any) -> None:
     address = project["project"]["urls"]["Repository"]
     for path in READMES:
-        clones = re.findall(r"git clone (\S+)", path.read_text(encoding="utf-8"))
+        clones = re.findall(r"git clone --depth 1 (\S+)", path.read_text(encoding="utf-8"))
         assert clones and set(clones) == {address}
     for each in project["project"]["urls"].values():
         assert each.startswith(address)
