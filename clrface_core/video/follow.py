@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -105,6 +106,24 @@ class Follower:
         """The next frame (3,H,W) in [0,1]."""
         number = self._number
         self._size = (rgb.shape[2], rgb.shape[1])
+        picture = (rgb * 255).round().byte()
+        if self._recent and torch.equal(picture, self._recent[-1]):  # a look would give slightly other places
+            self._stay(number)
+        else:
+            self._look(rgb, number)
+        for path in self._open():
+            path.ended = number - path.last > BRIDGED
+        self._recent.append(picture)
+        self._number += 1
+
+    def _stay(self, number: int) -> None:
+        """The picture is shown again: faces are where they were."""
+        for path in self._open():
+            if path.last == number - 1:
+                path.faces[number] = path.faces[path.last]
+
+    def _look(self, rgb: Tensor, number: int) -> None:
+        """Follow the faces, and search for more where it is time to."""
         if self._cuts.begins(rgb):
             self._bounds.append(number)
             self._recent.clear()
@@ -116,10 +135,6 @@ class Follower:
             self._search(rgb, number, followed)
             self._searched = number
             self._judge_some(rgb, number)
-        for path in self._open():
-            path.ended = number - path.last > BRIDGED
-        self._recent.append((rgb * 255).round().byte())
-        self._number += 1
 
     def tracks(self) -> Tracks:
         """What was found, numbered by when it begins and then in the order that `Detection` names."""

@@ -1,6 +1,7 @@
 """Tracks: one person each, over gaps and past other people, cut with the scene, and the same after a round trip."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from clrface_core.errors import CLRFaceError
+from clrface_core.faces.detect import Face
 from clrface_core.faces.select import Detection
 from clrface_core.video.follow import BRIDGED, Embed, Follower
 from clrface_core.video.smooth import smoothed
@@ -136,6 +138,23 @@ def test_smoothing_has_no_lag_and_takes_jitter_away() -> None:
     jitter = np.random.default_rng(0).normal(size=even.shape)
     left = np.diff(smoothed(even + jitter) - even, axis=0)
     assert left.std() < 0.25 * np.diff(jitter, axis=0).std()
+
+
+def test_a_picture_that_is_shown_again_has_its_faces_in_the_same_places() -> None:
+    """A look around a face's last place finds it a little elsewhere, though nothing has changed."""
+    shown = [0, 0, 1, 2, 2, 2, 3, 4, 4]
+
+    class Wanders(Squares):
+        def follow(self, image: Tensor, face: Face) -> Face:
+            found = super().follow(image, face)
+            return replace(found, landmarks=found.landmarks + 0.1 * (face.landmarks - found.landmarks) + 0.3)
+
+    follower = Follower(Wanders([[(20.0 + at, 10.0)] for at in range(5)]))
+    for at in shown:
+        follower.see(as_tensor(scene([(20.0 + at, 10.0)], at)))
+    [track] = follower.tracks().tracks
+    for places in (track.points, smoothed(track.points)):
+        assert (np.diff(places, axis=0).reshape(8, -1).any(1) == np.diff(shown).astype(bool)).all()
 
 
 def test_what_stands_still_is_smoothed_to_the_bit() -> None:
