@@ -39,6 +39,7 @@ class Front:
     def __init__(self, browser: Any, host: Any, folder: Path | None, vue: bool, language: str) -> None:
         for name, value in {
             "Comfy.TutorialCompleted": True,
+            "Comfy.OnboardingCoachmarks.Seen": ["appMode", "firstRun"],
             "Comfy.VueNodes.Enabled": vue,
             "Comfy.Locale": language,
             "Comfy.Workflow.Persist": False,
@@ -224,17 +225,27 @@ def test_before_and_after(front: Front) -> None:
     assert front.errors == []
 
 
-def test_an_app_shows_its_widgets_and_its_result(front: Front, host: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "sample", "settings"),
+    [
+        ("1a Restore faces (app)", "grace-hopper.jpg", ("fidelity", "faces", "region", "seed")),
+        ("8a Restore from another photo (app)", "astronaut-clean.jpg", ("scale", "fidelity", "faces", "seed")),
+    ],
+)
+def test_an_app_shows_its_widgets_and_its_result(
+    front: Front, host: Any, name: str, sample: str, settings: tuple[str, ...]
+) -> None:
     """And a sample picture that somebody has deleted comes back when its graph is opened."""
     page = front.page
-    (host.base / "input" / "grace-hopper.jpg").unlink()
-    front.open_template("1a Restore faces (app)", drawn=False)
-    assert (host.base / "input" / "grace-hopper.jpg").is_file()
+    (host.base / "input" / sample).unlink()
+    front.open_template(name, drawn=False)
+    assert (host.base / "input" / sample).is_file()
     widgets = page.get_by_test_id("linear-widgets")
     widgets.wait_for(state="visible")
-    front.shot("app")
+    front.shot(f"app-{name[:2]}")
     shown = widgets.inner_text()
-    assert all(name in shown for name in ("fidelity", "strength", "region", "seed")) and "score" not in shown
+    assert all(setting in shown for setting in settings) and "score" not in shown
+    assert "all" in [box.input_value() for box in widgets.locator("input:visible, textarea:visible").all()]
     assert page.evaluate("app.rootGraph.extra.linearMode") is True
     page.evaluate(
         """() => {
@@ -248,7 +259,7 @@ def test_an_app_shows_its_widgets_and_its_result(front: Front, host: Any) -> Non
     assert page.evaluate("window.clrfaceEnd") == "execution_success"
     result = page.get_by_test_id("linear-image-output")
     result.first.wait_for(state="visible")
-    front.shot("app-result")
+    front.shot(f"app-{name[:2]}-result")
     assert front.errors == []
 
 
