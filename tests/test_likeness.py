@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from clrface_core.likeness import COARSE, draw_towards
+from clrface_core.likeness import COARSE, LARGEST_CHANGE, draw_towards
 from tests.tiny import SIDE, Colours
 
 FACES = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.25
-TARGETS = functional.normalize(torch.randn(2, 12, generator=torch.Generator().manual_seed(1)), dim=1)
+SHADING = torch.randn(2, 1, 2, 2, generator=torch.Generator().manual_seed(1)) / 4
+TARGETS = Colours()(FACES + functional.interpolate(SHADING, size=SIDE)).detach()
 
 
 def nearness(faces: torch.Tensor) -> torch.Tensor:
@@ -42,6 +43,13 @@ def test_what_changes_is_coarse() -> None:
     across = change[..., COARSE // 2 : -COARSE // 2].unfold(-1, COARSE, COARSE)
     bends = across[..., 2:] - 2 * across[..., 1:-1] + across[..., :-2]
     assert float(bends.abs().max()) < 1e-6 < float(change.abs().max())
+
+
+def test_what_changes_is_grey_and_small() -> None:
+    """Free colours and values leave blotches on the skin."""
+    change = draw_towards(FACES, TARGETS, Colours(), 4.0) - FACES
+    assert float((change - change.mean(1, keepdim=True)).abs().max()) < 1e-6
+    assert 0.001 < float(change.abs().max()) <= LARGEST_CHANGE + 1e-6
 
 
 def test_each_face_has_its_own_target_and_stays_a_picture() -> None:
