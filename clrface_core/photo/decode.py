@@ -37,10 +37,12 @@ def to_photo(name: object, image: Image.Image, data: bytes | None, *, changed: b
     data: the file it came from, where known: 16-bit colours and some labels stand only there. changed: the pixels
     are no longer those of the file, only its labels hold.
     """
-    # Of a TIFF, Pillow forgets both when it loads (and turns) the pixels.
-    stated, metadata = orientation_of(image), _metadata(image) if image.format == "TIFF" else None
+    # Of a TIFF, Pillow forgets both when it loads (and turns) the pixels. Of a PNG, asking for them loads the pixels
+    # and swallows what is wrong with them.
+    before = (orientation_of(image), _metadata(image)) if image.format == "TIFF" else None
     image = image if changed else load(name, image, data or b"")
     remaining = orientation_of(image)
+    stated, metadata = before or (remaining, None)
     if data is not None and not changed and is_16_bit_colour(image, data):
         values = read_16_bit_colour(name, data, image, stated, remaining)
     else:

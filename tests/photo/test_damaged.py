@@ -64,6 +64,14 @@ def test_a_png_with_flipped_bits_is_refused(
     assert "damaged" in refusal(tmp_path / "in.png")
 
 
+@pytest.mark.parametrize("tail", [b"\0\0\0\1IEND", b"2222" * 6])
+def test_a_png_whose_end_is_damaged_is_refused(tmp_path: Path, refusal: Callable[[Path], str], tail: bytes) -> None:
+    path = tmp_path / "in.png"
+    Image.new("L", (16, 16)).save(path)
+    path.write_bytes(path.read_bytes()[:-12] + tail)
+    assert "damaged or cut short" in refusal(path)
+
+
 def test_what_is_no_picture_is_refused(tmp_path: Path, refusal: Callable[[Path], str]) -> None:
     assert "found nothing" in refusal(tmp_path / "absent.png")
     assert "folder" in refusal(tmp_path)
