@@ -117,6 +117,10 @@ def save(graph: Graph, info: Info) -> dict[str, Any]:
     if graph.app:
         shown, results = graph.app
         inputs = [[node.number, name] for node, name in shown]
+        for node, name in shown:
+            if node.title:  # an app shows no nodes: their titles tell widgets of one name apart
+                widget = {"name": name, "type": "COMBO", "label": node.title, "link": None, "widget": {"name": name}}
+                nodes[node.number - 1]["inputs"].append(widget)
         extra |= {"linearMode": True, "linearData": {"inputs": inputs, "outputs": [node.number for node in results]}}
     return {
         "id": str(uuid5(NAMESPACE_URL, graph.name)),

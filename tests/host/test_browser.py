@@ -229,7 +229,11 @@ def test_before_and_after(front: Front) -> None:
     ("name", "sample", "settings"),
     [
         ("1a Restore faces (app)", "grace-hopper.jpg", ("fidelity", "faces", "region", "seed")),
-        ("8a Restore from another photo (app)", "astronaut-clean.jpg", ("scale", "fidelity", "faces", "seed")),
+        (
+            "8a Restore from another photo (app)",
+            "astronaut-clean.jpg",
+            ("The photo", "Another photo of the person", "scale", "fidelity", "faces", "seed"),
+        ),
     ],
 )
 def test_an_app_shows_its_widgets_and_its_result(

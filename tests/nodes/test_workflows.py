@@ -105,6 +105,11 @@ def test_an_app_names_widgets_and_results_that_there_are(
     assert {kinds[number] for number in app["outputs"]} <= {"SaveImage", "PreviewAny"}
     number, name = path.stem.removesuffix(" (app)").split(maxsplit=1)
     plain = json.loads(path.with_stem(f"{number.removesuffix('a')} {name}").read_text())
+    labels = []
+    for node in saved["nodes"]:
+        labels += [each["label"] for each in node["inputs"] if "label" in each]
+        node["inputs"] = [each for each in node["inputs"] if "label" not in each]
+    assert labels == [node["title"] for node in saved["nodes"] if "title" in node and node["type"] == "LoadImage"]
     assert plain["nodes"] == saved["nodes"] and "linearMode" not in plain["extra"]
 
 
