@@ -108,6 +108,7 @@ def nodes(request: pytest.FixtureRequest) -> Iterator[Any]:
     token = uuid.uuid4().hex
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLRFACE_TEST", token)  # tells the processes of these nodes from all others
+        patch.setenv("RAY_worker_niceness", "0")  # 15 is usual: beside other work they would not start in time
         running = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         running.add_node(num_cpus=1)
         try:
